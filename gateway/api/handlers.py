@@ -10,7 +10,7 @@ from gateway.api.cache.control import respond, respond_cached
 from gateway.api.conditions import entity_tag, if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
 from gateway.api.queries import parse_intent_query, parse_list_query, parse_wait
-from gateway.api.responses import as_json, json_response, raw_json_response, tagged
+from gateway.api.responses import as_json, json_response, raw_json_response, tagged, without
 from gateway.api.waiting import Answer, WaitingCalls, encoded, patience_of
 from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound
@@ -67,10 +67,12 @@ class Handlers:
         raw = request.rel_url.raw_query_string
 
         async def read() -> EncodedResponse:
-            page = await self._services.listing.page(parse_list_query(raw), ctx)
+            query = parse_list_query(raw)
+            page = await self._services.listing.page(query, ctx)
             missing = [incomplete(name, error, ctx) for name, error in page.failures]
             warnings = list(page.warnings) or UNSET
-            shown = Page(items=page.items, next_cursor=page.next_cursor, incomplete=missing, warnings=warnings)
+            items = [without(row, query.without) for row in page.items] if query.without else page.items
+            shown = Page(items=items, next_cursor=page.next_cursor, incomplete=missing, warnings=warnings)
             body = as_json(shown, ctx.principal)
             return EncodedResponse(body, None if missing else entity_tag(body), page.providers, whole=not missing)
 

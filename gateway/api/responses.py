@@ -1,5 +1,6 @@
 """Responses of the unified API: one encoder, and the entity tag of a runtime."""
 
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Final
 
@@ -24,6 +25,11 @@ _BARE: Final[dict[str, Any]] = {**dict.fromkeys(_ADDED, msgspec.UNSET), "etag": 
 def with_additions(runtime: Runtime, response: Runtime) -> Runtime:
     """The runtime, with what ``response`` adds to an earlier state of it."""
     return msgspec.structs.replace(runtime, **dict(zip(_ADDED, _GET_ADDED(response), strict=True)))
+
+
+def without(runtime: Runtime, members: Iterable[str]) -> Runtime:
+    """The runtime for a response that leaves out some of its members."""
+    return msgspec.structs.replace(runtime, **dict.fromkeys(members, msgspec.UNSET))
 
 
 def as_json(model: Any, caller: Principal) -> bytes:

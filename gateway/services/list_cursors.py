@@ -21,7 +21,7 @@ _MAX_CURSOR: Final = 6000
 def _fingerprint(query: "ListQuery") -> bytes:
     wanted = query.filter
     sets = map(sorted, (query.providers, query.scopes, wanted.kinds, wanted.states))
-    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, query.owner])
+    shape = msgspec.json.encode([*sets, wanted.name, wanted.project, query.owner, sorted(query.labels)])
     return hashlib.blake2b(shape, digest_size=_CHECK_BYTES).digest()
 
 

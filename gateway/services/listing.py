@@ -2,11 +2,9 @@
 
 import asyncio
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
 from typing import Final
-
-from msgspec import UNSET
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import (
@@ -14,13 +12,11 @@ from gateway.domain.errors import (
     GatewayError,
     InternalError,
     InvalidRequest,
-    ProviderBadResponse,
-    ProviderFailure,
-    ProviderUnavailable,
 )
+from gateway.domain.features import CreateFeature
 from gateway.domain.list_progress import Progress
 from gateway.domain.operations import Operation
-from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
+from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.sealing import Sealer
@@ -28,20 +24,19 @@ from gateway.services.access.cursors import CursorSeal
 from gateway.services.access.visibility import narrowed
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.list_cursors import decode_cursor, encode_cursor
+from gateway.services.participants import Participant, incomplete, warnings_of
 from gateway.services.specs import SpecKeeper
 
-_FAILURES_UNTIL_DONE: Final = 2
-_MAX_WARNINGS: Final = 100
 _SURFACE: Final = "v1"
 _EVERYTHING: Final = ListFilter()
 _LARGE_PAGE: Final = 100  # rows that a provider is asked for where many of them may be left out
-_FILL_PAGES: Final = 20  # of a provider for one page
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListQuery:
-    """The caller's query. ``owner``: only runtimes of this owner; ``me`` is the caller. ``partial`` False: an
-    incomplete page is an error."""
+    """The caller's query. ``owner``: only runtimes of this owner; ``me`` is the caller. ``labels``: only
+    runtimes with all these labels. ``partial`` False: an incomplete page is an error. ``without``: members to
+    leave out of the rows."""
 
     filter: ListFilter
     providers: frozenset[str] = frozenset()
@@ -50,11 +45,13 @@ class ListQuery:
     cursor: str | None = None
     partial: bool = True
     owner: str | None = None
+    labels: frozenset[tuple[str, str]] = frozenset()
+    without: frozenset[str] = frozenset()
 
     @property
     def thins(self) -> bool:
         """Whether rows of the provider's pages may be left out."""
-        return self.owner is not None or self.filter != _EVERYTHING
+        return self.owner is not None or bool(self.labels) or self.filter != _EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,58 +64,6 @@ class ListedPage:
     failures: list[tuple[str, GatewayError]]
     providers: tuple[str, ...] = ()
     warnings: Sequence[ListWarning] = ()
-
-
-@dataclass(slots=True, eq=False)
-class _Participant:
-    """One provider in one scope, and what it adds to the page. ``refusal`` is set if it cannot take part. ``answered``:
-    it returned a page. ``pages``: how many of them were requested. ``fill_until``: until when further ones may be."""
-
-    provider: Provider
-    scope: str
-    refusal: GatewayError | None = None
-    progress: Progress = field(default_factory=Progress)
-    items: list[Runtime] = field(default_factory=list)
-    unreadable: list[UnreadableRow] = field(default_factory=list)
-    failure: GatewayError | None = None
-    answered: bool = False
-    fill_until: float = math.inf
-    pages: int = 0
-
-    @property
-    def key(self) -> str:
-        return f"{self.provider.name}/{self.scope}"
-
-    @property
-    def finished(self) -> bool:
-        """Whether it adds nothing more to the page."""
-        return self.progress.done or self.failure is not None or self.pages >= _FILL_PAGES
-
-    def fail(self, error: GatewayError) -> None:
-        """The provider failed: it is asked again for the next page, but not for ever."""
-        self.failure = error
-        self.progress.failures += 1
-        self.progress.done = self.refusal is not None or self.progress.failures >= _FAILURES_UNTIL_DONE
-
-    def add(self, page: ProviderPage, limit: int, active: int) -> None:
-        """Add a page, and continue after it.
-
-        Rows that the provider repeats, and rows beyond ``limit``, are not added (:meth:`Progress.take`). A list that
-        would never end is ended with an error, as is one without a readable row."""
-        name, progress = self.provider.name, self.progress
-        if fault := progress.fault(page):
-            self.failure = ProviderBadResponse(f"The provider {name} {fault}.", failure=ProviderFailure(name))
-            progress.done = True
-            return
-        self.answered = True
-        if progress.skip == 0:
-            self.unreadable += page.unreadable
-        progress.failures, progress.readable = 0, progress.readable or page.readable
-        taken = progress.take(page, [runtime.provider_id for runtime in page.items], limit, active)
-        self.items += [page.items[position] for position in taken]
-        if progress.done and not progress.readable:
-            detail = f"None of the runtimes that the provider {name} listed can be read."
-            self.failure = ProviderBadResponse(detail, provider=name)
 
 
 class ListService:
@@ -149,17 +94,17 @@ class ListService:
         none_answered = query.cursor is None and all(p.failure and not p.answered for p in participants)
         if failures and (none_answered or not query.partial):
             refused = [p.refusal for p in participants if isinstance(p.refusal, InvalidRequest)]
-            raise refused[0] if len(refused) == len(failures) else _incomplete(failures)
+            raise refused[0] if len(refused) == len(failures) else incomplete(failures)
         has_more = not all(p.progress.done for p in participants)
         return ListedPage(
             [runtime for p in participants for runtime in p.items],
             encode_cursor(asked_for, progress, self._seal_of(ctx.principal)) if has_more else None,
             failures,
             tuple(dict.fromkeys(p.provider.name for p in participants)),
-            _warnings([(p.provider.name, row) for p in participants for row in p.unreadable]),
+            warnings_of(participants),
         )
 
-    async def _collect(self, participants: Sequence[_Participant], query: ListQuery, ctx: RequestContext) -> None:
+    async def _collect(self, participants: Sequence[Participant], query: ListQuery, ctx: RequestContext) -> None:
         """Ask the participants, side by side, for their shares of the page. With a filter, those that have more are
         asked again for what the others left free."""
         filtered = query.thins or self._fleet.moves.latest > 0
@@ -188,24 +133,26 @@ class ListService:
         assert self._sealer is not None  # noqa: S101 (the application always has one)
         return CursorSeal(self._sealer, principal.owner, _SURFACE)
 
-    def _participants(self, query: ListQuery, ctx: RequestContext) -> list[_Participant]:
+    def _participants(self, query: ListQuery, ctx: RequestContext) -> list[Participant]:
         unknown = sorted(name for name in query.providers if self._fleet.get(name) is None)
         if unknown and ctx.principal.restrictions.providers is None:
             detail = f"This gateway has no provider {unknown[0]}; it has: {self._fleet.names(ctx)}."
             raise InvalidRequest(detail, errors=[FieldError(detail, "unknown_provider", parameter="provider")])
-        found: list[_Participant] = []
+        found: list[Participant] = []
         for provider in self._fleet.visible(ctx):
             if query.providers and provider.name not in query.providers:
                 continue
             if query.filter.kinds and not query.filter.kinds & provider.adapter.kinds:
                 continue
+            if query.labels and CreateFeature.LABELS not in provider.adapter.features:
+                continue
             try:
                 found += self._scopes(provider, query)
             except Exception as exc:  # noqa: BLE001 (as in _ask)
-                found.append(_Participant(provider, "", self._bug(provider, exc, ctx)))
+                found.append(Participant(provider, "", self._bug(provider, exc, ctx)))
         return found
 
-    def _scopes(self, provider: Provider, query: ListQuery) -> list[_Participant]:
+    def _scopes(self, provider: Provider, query: ListQuery) -> list[Participant]:
         wanted = []
         for scope in sorted(query.scopes):
             try:
@@ -214,24 +161,24 @@ class ListService:
                 continue  # a scope of another provider API
         pinned = provider.pinned_scope
         if pinned is not None:
-            return [_Participant(provider, pinned)] if not query.scopes or pinned in wanted else []
+            return [Participant(provider, pinned)] if not query.scopes or pinned in wanted else []
         if not query.scopes:
             detail = f"The provider {provider.name} is open: name the scopes to list with the parameter scope."
             refusal = InvalidRequest(
                 detail, errors=[FieldError(detail, "required", parameter="scope")], provider=provider.name
             )
-            return [_Participant(provider, "", refusal)]
-        return [_Participant(provider, scope) for scope in dict.fromkeys(wanted)]
+            return [Participant(provider, "", refusal)]
+        return [Participant(provider, scope) for scope in dict.fromkeys(wanted)]
 
     async def _ask(
-        self, participant: _Participant, query: ListQuery, limit: int, active: int, ctx: RequestContext
+        self, participant: Participant, query: ListQuery, limit: int, active: int, ctx: RequestContext
     ) -> None:
         """Add up to ``limit`` runtimes of a participant to the page."""
         if participant.refusal is not None:
             participant.fail(participant.refusal)
             return
         adapter, progress, clock = participant.provider.adapter, participant.progress, self._fleet.clock
-        whole = query.owner is not None or ctx.principal.own_only or progress.skip > 0
+        whole = query.owner is not None or bool(query.labels) or ctx.principal.own_only or progress.skip > 0
         most, filtered = len(participant.items) + limit, query.thins or self._fleet.moves.latest > 0
         try:
             async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
@@ -245,6 +192,8 @@ class ListService:
                         cursor=progress.cursor,
                     )
                     page = await self._shown(await adapter.list(asked, call), participant, query, ctx)
+                    if query.labels:
+                        page = await self._labelled(page, participant, query.labels)
                     participant.add(page, most - len(participant.items), active)
                     full = len(participant.items) >= most
                     if full or participant.finished or not filtered or clock.monotonic() >= participant.fill_until:
@@ -256,7 +205,7 @@ class ListService:
             participant.fail(self._bug(participant.provider, exc, ctx))
 
     async def _shown(
-        self, page: ProviderPage, participant: _Participant, query: ListQuery, ctx: RequestContext
+        self, page: ProviderPage, participant: Participant, query: ListQuery, ctx: RequestContext
     ) -> ProviderPage:
         """The page as the caller sees it, each runtime where it was when the list began. Rows that cannot be read are
         left out in silence where they may be another owner's."""
@@ -269,6 +218,21 @@ class ListService:
             items = [runtime for runtime in items if runtime.owner == owner]
         return replace(page, items=items, unreadable=() if ctx.principal.own_only else page.unreadable)
 
+    async def _labelled(
+        self, page: ProviderPage, participant: Participant, wanted: Set[tuple[str, str]]
+    ) -> ProviderPage:
+        """The page without the runtimes that do not have the labels, or of which it is not known."""
+        adapter = participant.provider.adapter
+        labels = await self._specs.labels(adapter, page.items)
+        if participant.progress.skip == 0:
+            participant.unlabelled += labels.count(None)
+        found = [
+            self._specs.fill(adapter, row)
+            for row, known in zip(page.items, labels, strict=True)
+            if known is not None and known.items() >= wanted
+        ]
+        return replace(page, items=found)
+
     def _bug(self, provider: Provider, exc: Exception, ctx: RequestContext) -> InternalError:
         if self._fleet.observer is not None:
             self._fleet.observer.unexpected_error(provider.name, Operation.LIST, ctx.request_id, exc)
@@ -277,31 +241,3 @@ class ListService:
             "request_id.",
             provider=provider.name,
         )
-
-
-def _warnings(unreadable: Sequence[tuple[str, UnreadableRow]]) -> list[ListWarning]:
-    """A warning for each of the first rows, and one with the number of the others; at most :data:`_MAX_WARNINGS`."""
-    named = unreadable if len(unreadable) <= _MAX_WARNINGS else unreadable[: _MAX_WARNINGS - 1]
-    warnings = [
-        ListWarning(
-            detail=f"The provider {provider} listed a runtime that cannot be read, so it is left out: "
-            f"{row.pointer.removeprefix('#')} {row.problem}.",
-            pointer=row.pointer,
-            provider=provider,
-            provider_id=UNSET if row.id is None else row.id,
-        )
-        for provider, row in named
-    ]
-    if more := len(unreadable) - len(named):
-        warnings.append(ListWarning(detail=f"{more} more runtimes cannot be read, so they are left out."))
-    return warnings
-
-
-def _incomplete(failures: Sequence[tuple[str, GatewayError]]) -> ProviderUnavailable:
-    waits = [error.retry_after for _, error in failures if error.retry_after is not None]
-    names = ", ".join(dict.fromkeys(name for name, _ in failures))
-    return ProviderUnavailable(
-        f"The list is incomplete without: {names}.",
-        retry_after=min(waits, default=None),
-        extra={"incomplete": list(failures)},
-    )

@@ -104,11 +104,18 @@ def leaves_out(runtime: Runtime) -> bool:
     return browser.driver is None or launch is None or None in msgspec.structs.astuple(launch)
 
 
-def labels_of(document: ConfigDocument) -> dict[str, str] | None:
-    """The labels in a config; None without labels, or if not all are text."""
-    metadata = document.config.get("metadata")
-    labels = metadata.get("labels") if isinstance(metadata, dict) else None
-    if isinstance(labels, dict) and labels and all(isinstance(value, str) for value in labels.values()):
+def labels_of(runtime: Runtime, spec: Spec | None) -> dict[str, str] | None:
+    """The labels of a runtime; None if neither its provider nor its spec tells them."""
+    if runtime.labels is not None or spec is None or is_outdated(runtime, spec):
+        return runtime.labels
+    return spec.labels or {}
+
+
+def config_labels(document: ConfigDocument) -> dict[str, str] | None:
+    """The labels in a config; None if not all are text."""
+    metadata = document.config.get("metadata") or {}
+    labels = (metadata.get("labels") if isinstance(metadata, dict) else None) or {}
+    if isinstance(labels, dict) and all(isinstance(value, str) for value in labels.values()):
         return labels
     return None
 

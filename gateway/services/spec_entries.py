@@ -1,9 +1,34 @@
-"""What the keeper of specs holds in memory, and what can go wrong with it."""
+"""What the keeper of specs holds in memory, its bounds, and what can go wrong with it."""
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from gateway.services.sent_spec import Spec
+
+MEMORY_BYTES: Final = 4 * 1024 * 1024
+"""The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
+
+LARGEST: Final = 32 * 1024
+"""The maximum size of a spec in bytes of JSON. Larger specs are not stored."""
+
+MAX_WAITING: Final = 1000
+"""The maximum number of specs that wait to be loaded, and of those that wait to be written."""
+
+MAX_NOTHING: Final = 20_000
+"""The maximum number of runtimes that are known to have no spec. If there are more, all are forgotten."""
+
+BATCH: Final = 100
+"""How many specs are loaded at once."""
+
+ASK_AGAIN: Final = 30.0
+"""Seconds until a spec that is missing or outdated in the store is loaded again."""
+
+REST: Final = 5.0
+"""Seconds for which the store is not called after a failure."""
+
+LAST_WRITES: Final = 2.0
+"""Seconds that :meth:`SpecKeeper.close` waits for specs to be written."""
 
 
 class Trouble(StrEnum):

@@ -24,6 +24,7 @@ from gateway.services import kept_configs
 from gateway.services.sent_spec import (
     Spec,
     SpecKey,
+    config_labels,
     filled,
     is_outdated,
     key_of,
@@ -32,31 +33,19 @@ from gateway.services.sent_spec import (
     namespace_at,
     spec_of,
 )
-from gateway.services.spec_entries import SpecEntry, SpecWrite, Trouble
-
-MEMORY_BYTES: Final = 4 * 1024 * 1024
-"""The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
-
-LARGEST: Final = 32 * 1024
-"""The maximum size of a spec in bytes of JSON. Larger specs are not stored."""
-
-MAX_WAITING: Final = 1000
-"""The maximum number of specs that wait to be loaded, and of those that wait to be written."""
-
-MAX_NOTHING: Final = 20_000
-"""The maximum number of runtimes that are known to have no spec. If there are more, all are forgotten."""
-
-BATCH: Final = 100
-"""How many specs are loaded at once."""
-
-ASK_AGAIN: Final = 30.0
-"""Seconds until a spec that is missing or outdated in the store is loaded again."""
-
-REST: Final = 5.0
-"""Seconds for which the store is not called after a failure."""
-
-LAST_WRITES: Final = 2.0
-"""Seconds that :meth:`SpecKeeper.close` waits for specs to be written."""
+from gateway.services.spec_entries import (
+    ASK_AGAIN,
+    BATCH,
+    LARGEST,
+    LAST_WRITES,
+    MAX_NOTHING,
+    MAX_WAITING,
+    MEMORY_BYTES,
+    REST,
+    SpecEntry,
+    SpecWrite,
+    Trouble,
+)
 
 _ENTRY_BYTES: Final = 400
 
@@ -112,11 +101,11 @@ class SpecKeeper:
         """Keep the new config of a runtime, and replace the labels in its spec. Written in the background."""
         if self._store is None:
             return
-        labels, spec = labels_of(document), None
+        labels, spec = config_labels(document), None
         key = key_of(adapter, ref.scope, ref.provider_id)
         if labels is not None and document.config_digest is not None:
             held = self._memory.get(key)
-            spec = Spec(labels, document.config_digest, owner=None if held is None else held.spec.owner)
+            spec = Spec(labels or None, document.config_digest, owner=None if held is None else held.spec.owner)
             if not self._hold(key, spec):
                 spec = None
             elif held is None:
@@ -176,16 +165,30 @@ class SpecKeeper:
         return runtime if spec is None else filled(runtime, spec)
 
     async def spec(self, adapter: ProviderAdapter[Any], runtime: Runtime) -> Spec | None:
-        """The spec of a runtime. One that is not in memory is loaded first; this waits until the store has responded or
-        failed. None without one, or if the store fails."""
-        key = key_of(adapter, runtime.scope, runtime.provider_id)
-        if self._store is not None and self._memory.get(key) is None:
-            try:
-                await self._load(key.namespace, [key.runtime_id])
-            except StoreUnavailable:
-                self._failed(Trouble.NOT_LOADED)
-        held = self._memory.get(key)
+        """The spec of a runtime, after :meth:`load`. None without one, or if the store fails."""
+        await self.load(adapter, [runtime])
+        held = self._memory.get(key_of(adapter, runtime.scope, runtime.provider_id))
         return None if held is None else held.spec
+
+    async def load(self, adapter: ProviderAdapter[Any], runtimes: Iterable[Runtime]) -> None:
+        """Load the specs that are not in memory, or outdated there. Waits until the store has responded or failed."""
+        missing = dict[str, list[str]]()
+        for runtime in runtimes:
+            key = key_of(adapter, runtime.scope, runtime.provider_id)
+            held = self._memory.get(key)
+            if self._store is not None and (held is None or is_outdated(runtime, held.spec)):
+                missing.setdefault(key.namespace, []).append(key.runtime_id)
+        try:
+            for namespace, runtime_ids in missing.items():
+                await self._load(namespace, runtime_ids)
+        except StoreUnavailable:
+            self._failed(Trouble.NOT_LOADED)
+
+    async def labels(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> list[dict[str, str] | None]:
+        """The labels of the items of a list, after :meth:`load`; None where they are not known."""
+        await self.load(adapter, [row for row in rows if row.labels is None])
+        held = (self._memory.get(key_of(adapter, row.scope, row.provider_id)) for row in rows)
+        return [labels_of(row, None if entry is None else entry.spec) for row, entry in zip(rows, held, strict=True)]
 
     async def close(self) -> None:
         """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""

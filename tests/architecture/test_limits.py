@@ -23,8 +23,8 @@ from gateway.ports.redaction import MAX_CODE, MAX_REQUEST_ID
 from gateway.ports.redaction import MAX_DETAIL as MAX_DETAIL_SHOWN
 from gateway.services.access.administration import MAX_KEYS
 from gateway.services.list_cursors import _MAX_CURSOR
-from gateway.services.listing import _FILL_PAGES
-from gateway.services.specs import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
+from gateway.services.participants import FILL_PAGES
+from gateway.services.spec_entries import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
 from gateway.storage.sqlite import _WAITING
 from gateway.upstream.http1.connection import MAX_INTERIM
@@ -93,7 +93,7 @@ def test_every_setting_on_the_page_exists() -> None:
         ("keys, and principals", [MAX_KEYS]),
         ("`Idempotency-Key`", [MAX_LENGTH]),
         ("cursor", [_MAX_CURSOR, MAX_PROVIDER_CURSOR]),
-        ("pages of a provider that fill", [_FILL_PAGES]),
+        ("pages of a provider that fill", [FILL_PAGES]),
         ("interim responses", [MAX_INTERIM]),
         ("a provider's message, code and request id", [MAX_DETAIL_SHOWN, MAX_CODE, MAX_REQUEST_ID]),
         ("bytes that a caller under `/native` has not read", [UNREAD_BYTES]),

@@ -27,6 +27,8 @@ def test_every_parameter_is_parsed() -> None:
             "name": "x",
             "project": "Pro ject",
             "owner": "me",
+            "label": "team=shop",
+            "fields": "-actions,-cost",
             "partial": "deny",
             "limit": "007",
             "cursor": "abc",
@@ -45,6 +47,8 @@ def test_every_parameter_is_parsed() -> None:
         cursor="abc",
         partial=False,
         owner="me",
+        labels=frozenset({("team", "shop")}),
+        without=frozenset({"actions", "cost"}),
     )
 
 
@@ -54,6 +58,11 @@ def test_lists_may_be_repeated_and_joined_by_commas() -> None:
         State.PAUSED,
         State.RUNNING,
     }
+
+
+def test_labels_may_be_repeated_and_contain_any_text_after_the_first_equals_sign() -> None:
+    raw = "label=team=shop&label=url%3Dhttp%3A%2F%2Fa%3Fb%3Dc%2Cd&label=empty="
+    assert parse_list_query(raw).labels == {("team", "shop"), ("url", "http://a?b=c,d"), ("empty", "")}
 
 
 @pytest.mark.parametrize(
@@ -74,6 +83,14 @@ def test_lists_may_be_repeated_and_joined_by_commas() -> None:
         ("project=%00", "project", "invalid"),
         ("scope=" + "s" * 201, "scope", "invalid"),
         ("owner=a%20b", "owner", "invalid"),
+        ("label=team", "label", "invalid"),
+        ("label==shop", "label", "invalid"),
+        ("label=", "label", "invalid"),
+        ("label=k%3D" + "x" * 1000, "label", "invalid"),
+        ("fields=actions", "fields", "invalid"),
+        ("fields=-id", "fields", "invalid"),
+        ("fields=-nope", "fields", "invalid"),
+        ("fields=-created", "fields", "invalid"),
         ("partial=yes", "partial", "invalid"),
         ("limit=0", "limit", "invalid"),
         ("limit=101", "limit", "invalid"),
