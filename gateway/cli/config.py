@@ -64,17 +64,34 @@ def check(file: str, output: str, *, online: bool) -> None:
 
 @config.command()
 @config_option
+@click.option("--changed", is_flag=True, help="Only the settings that the file, the environment or a flag sets.")
 @any_output
-def show(file: str, output: str) -> None:
+def show(file: str, output: str, *, changed: bool) -> None:
     """Show every effective setting and its origin. Secrets are shown as **********.
 
     \b
     Examples:
-      runtime-gateway config show --config gateway.yaml
+      runtime-gateway config show --config gateway.yaml --changed
       RTGW_LOG__LEVEL=debug runtime-gateway config show --config gateway.yaml -o json
     """
     from gateway.settings import effective
 
     loaded = load_or_exit(file)
-    items = [{"setting": path, "value": value, "origin": origin} for path, value, origin in effective(loaded)]
+    items = [
+        {"setting": path, "value": value, "origin": origin}
+        for path, value, origin in effective(loaded)
+        if not changed or origin != "default"
+    ]
     show_list({"object": "list", "items": items}, output, _COLUMNS)
+
+
+@config.command()
+@examples("config schema > gateway.schema.json")
+def schema() -> None:
+    """Print the JSON Schema of a settings file, with which editors complete and check it. An editor with the YAML
+    language server finds it by a line in the file: # yaml-language-server: $schema=gateway.schema.json
+    """
+    from gateway.app import provider_models
+    from gateway.settings.schema import settings_schema
+
+    click.echo(json.dumps(settings_schema(provider_models()), indent=2, ensure_ascii=False))

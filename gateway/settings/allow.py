@@ -26,7 +26,11 @@ def _pattern(value: str) -> str:
     return value
 
 
-Duration = Annotated[int, BeforeValidator(seconds_of), Field(ge=1, le=366 * 86400)]
+DURATION: Final = BeforeValidator(
+    seconds_of, json_schema_input_type=int | Annotated[str, Field(pattern=r"^[0-9]{1,9}[smhd]?$")]
+)
+
+Duration = Annotated[int, DURATION, Field(ge=1, le=366 * 86400)]
 """A duration in seconds, also written as ``30s``, ``90m``, ``2h`` or ``7d``."""
 
 Reference = Annotated[str, Field(min_length=1, max_length=500)]

@@ -85,10 +85,14 @@ class _Builder:
             if isinstance(node, MappingNode):
                 return self._mapping(node, at)
             if isinstance(node, SequenceNode):
-                return [self._value(item, (*at, str(index))) for index, item in enumerate(node.value)]
+                return [self._item(item, (*at, str(index))) for index, item in enumerate(node.value)]
             return self._scalar(node, at)
         finally:
             self._open.discard(id(node))
+
+    def _item(self, node: Node, at: Path) -> Any:
+        self._origins[at] = f"{self._file}:{node.start_mark.line + 1}"
+        return self._value(node, at)
 
     def _mapping(self, node: MappingNode, at: Path) -> dict[str, Any]:
         found: dict[str, Any] = {}

@@ -30,14 +30,14 @@ def apply_environment(
     variables = {name: environ[name] for name in named if name not in service_links}
     if not variables:
         return service_links
-    from gateway.settings.variables import variable_values  # noqa: PLC0415 (takes time, and few have variables)
+    from gateway.settings.variables import meant, variable_values  # noqa: PLC0415 (takes time, and few have variables)
 
     for variable, values in variable_values(variables, PREFIX, provider_models):
         if values is None:
             problems.add((variable,), "is not valid JSON, which a setting with several values requires")
             continue
         if not values:
-            problems.add((variable,), "there is no setting of this name")
+            problems.add((variable,), f"there is no setting of this name{meant(variable, PREFIX)}")
         for at, value in leaves(values):
             _put(document, at, value, variable, problems)
     return service_links

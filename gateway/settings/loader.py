@@ -27,6 +27,7 @@ from gateway.settings.model import (
 from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.store import StoreSettings
+from gateway.settings.suggestions import did_you_mean, suggestion
 from gateway.settings.tls import TlsFault, TlsSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
@@ -143,7 +144,7 @@ class _Reader:
         self._version()
         for name in self._values:
             if name not in Settings.model_fields:
-                self._problems.add((name,), _MESSAGES["extra_forbidden"])
+                self._problems.add((name,), _MESSAGES["extra_forbidden"] + did_you_mean(name, Settings.model_fields))
         for name, field in Settings.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
@@ -245,7 +246,8 @@ class _Reader:
         model = self._provider_models.get(api) if isinstance(api, str) else None
         if model is None:
             known = ", ".join(sorted(self._provider_models))
-            self._problems.add((*at, "api"), f"this must be the provider's API, one of: {known}")
+            meant = did_you_mean(api, self._provider_models)
+            self._problems.add((*at, "api"), f"this must be the provider's API, one of: {known}{meant}")
             model = ProviderSettings
             value = {key: inner for key, inner in value.items() if key in model.model_fields}
         provider = self._validated(model, {**value, "name": name}, at)
@@ -289,13 +291,13 @@ class _Reader:
         try:
             section = model.model_validate(value)
         except ValidationError as exc:
-            for error in exc.errors(include_url=False, include_input=False, include_context=False):
+            for error in exc.errors(include_url=False):
                 loc = error["loc"]
                 if at[0] == "providers" and loc == ("name",):
                     self._problems.add(at, "a provider's name must be 1 to 40 characters of a-z, 0-9 and -")
                 else:
                     path = (*at, *(str(part) for part in loc if part not in _NOT_NAMES))
-                    self._problems.add(path, _message(error["type"], error["msg"]))
+                    self._problems.add(path, _message(error["type"], error["msg"]) + suggestion(model, error))
             return None
         return None if self._problems.within(at) else section
 

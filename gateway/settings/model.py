@@ -23,6 +23,7 @@ from gateway.settings.listen import ListenAddress, parse_listen
 from gateway.settings.problems import Path
 from gateway.settings.service import CacheSettings, HealthSettings, ReloadSettings, ShutdownSettings
 from gateway.settings.store import CreatesSettings, StoreSettings
+from gateway.settings.suggestions import did_you_mean
 from gateway.settings.tls import TlsSettings
 
 NO_AUTH: Final = "none"
@@ -163,18 +164,21 @@ def unknown_eras(
         for index, entry in enumerate(dialect.forward):
             if " " not in entry and entry not in presets:
                 offered = f", or one of the presets {', '.join(sorted(presets))}" if presets else ""
-                yield ("dialects", name, "forward", str(index)), f"this must be METHOD /path{offered}"
+                yield (
+                    ("dialects", name, "forward", str(index)),
+                    f"this must be METHOD /path{offered}{did_you_mean(entry, presets)}",
+                )
         known = eras.get(name, ())
         names = f"this must be an era of the dialect, one of: {', '.join(sorted(known))}"
         message = names if known else "the dialect has no eras; remove this setting"
         for index, route in enumerate(dialect.routes):
             if route.era is not None and route.era not in known:
-                yield ("dialects", name, "routes", str(index), "era"), message
+                yield ("dialects", name, "routes", str(index), "era"), message + did_you_mean(route.era, known)
 
 
 def _route_faults(route: DialectRouteSettings, providers: Mapping[str, ProviderSettings]) -> Iterator[tuple[str, str]]:
     if route.provider not in providers:
-        yield "provider", f"there is no provider {route.provider}"
+        yield "provider", f"there is no provider {route.provider}{did_you_mean(route.provider, providers)}"
         return
     pinned = providers[route.provider].scope
     if pinned is not None and route.target_scope not in {None, pinned}:

@@ -52,8 +52,16 @@ class Problems:
         return bool(self._found)
 
     def with_origins(self, origins: Mapping[Path, str]) -> list[Problem]:
-        """Return all faults in the order in which they were found, each with the origin of the faulty value."""
-        return [Problem(".".join(at), message + _origin(at, origins)) for at, message in self._found.items()]
+        """Return all faults in the order of the file, each with the origin of the faulty value. ``origins`` are in the
+        order of the file; faults of what it does not have come last."""
+        places = {at: place for place, at in enumerate(origins)}
+
+        def place(at: Path) -> int:
+            known = (places[at[:length]] for length in range(len(at), 0, -1) if at[:length] in places)
+            return next(known, len(places))
+
+        found = sorted(self._found, key=place)
+        return [Problem(".".join(at), self._found[at] + _origin(at, origins)) for at in found]
 
 
 def _origin(at: Path, origins: Mapping[Path, str]) -> str:

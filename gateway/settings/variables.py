@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings.model import Settings
+from gateway.settings.suggestions import did_you_mean
 
 
 class _Shape(BaseSettings, defer_build=True):
@@ -53,3 +54,13 @@ def _shape(provider_models: Mapping[str, type[ProviderSettings]]) -> type[BaseSe
     provider: Any = reduce(or_, provider_models.values(), ProviderSettings)
     fields["providers"] = (dict[str, provider], None)
     return create_model("Environment", __base__=_Shape, **fields)
+
+
+def meant(variable: str, prefix: str) -> str:
+    """The end of the message about a variable that may be misspelt."""
+    _, separator, rest = variable.partition("__")
+    known = [f"{prefix}{section.upper()}{separator}{rest}" for section in Settings.model_fields]
+    for section, field in Settings.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", ())
+        known += [f"{prefix}{section.upper()}__{name.upper()}" for name in inner]
+    return did_you_mean(variable, known, at_least=0.8)

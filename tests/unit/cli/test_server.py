@@ -134,8 +134,8 @@ def test_faulty_settings_exit_with_78_and_a_line_per_fault(app: FakeApp, file: P
     result = run(*command, "--config", str(file))
     assert (result.exit_code, result.stdout, app.calls) == (78, "", [])
     assert result.stderr.splitlines() == [
-        f"error: surplus: there is no setting of this name ({file}:5)",
         f"error: log.level: input should be 'debug', 'info', 'warning' or 'error' ({file}:4)",
+        f"error: surplus: there is no setting of this name ({file}:5)",
     ]
 
 
@@ -197,6 +197,20 @@ def test_show_prints_each_setting_with_its_origin_and_no_secret(app: FakeApp, fi
     assert rows["log.level"] == ["debug", "env", "RTGW_LOG__LEVEL"]
     assert rows["http.listen"] == ["127.0.0.1:8080", "default"]
     assert rows["providers.main.token"] == ["**********", f"{file}:3"]
+
+
+def test_show_changed_leaves_out_the_defaults(app: FakeApp, file: Path) -> None:
+    result = run("config", "show", "--config", str(file), "--changed", "-o", "json", env={"RTGW_LOG__LEVEL": "debug"})
+    rows = {item["setting"]: item["origin"] for item in json.loads(result.stdout)["items"]}
+    assert rows["log.level"] == "env RTGW_LOG__LEVEL"
+    assert "default" not in rows.values()
+    assert {"providers.main.token", "auth.keys.ci.key", "version"} < rows.keys() < set(rows) | {"http.listen"}
+
+
+def test_schema_prints_the_schema_with_the_apis_of_the_application(app: FakeApp) -> None:
+    schema = json.loads(run("config", "schema").stdout)
+    assert schema["required"] == ["version", "auth", "providers"]
+    assert "red" in json.dumps(schema["properties"]["providers"])
 
 
 def test_demo_passes_its_options_to_the_application(app: FakeApp) -> None:

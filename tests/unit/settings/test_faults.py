@@ -53,6 +53,86 @@ providers:
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "path", "meant"),
+    [
+        ("htpp: {}", "htpp", "http"),
+        ("http: {listne: '127.0.0.1:1'}", "http.listne", "listen"),
+        ("http: {tls: {certs: a}}", "http.tls.certs", "cert"),
+        ("log: {level: inof}", "log.level", "info"),
+        ("log: {level: DEBUG}", "log.level", "debug"),
+        ("dialects: {shades: {routes: [{scope: a, provider: mian}]}}", "dialects.shades.routes.0.provider", "main"),
+        (
+            "dialects: {shades: {routes: [{scope: a, provider: main, era: lihgt}]}}",
+            "dialects.shades.routes.0.era",
+            "light",
+        ),
+        ("dialects: {shades: {routes: [{scope: a, provider: main, ere: x}]}}", "dialects.shades.routes.0.ere", "era"),
+    ],
+)
+def test_a_misspelt_name_or_value_is_reported_with_the_one_that_it_resembles(
+    faults: Faults, text: str, path: str, meant: str
+) -> None:
+    (message,) = [message for at, message in faults(GOOD + text + "\n").items() if at == path]
+    assert f"; did you mean {meant}? (gateway.yaml:4)" in message
+
+
+@pytest.mark.parametrize(
+    ("entry", "path", "meant"),
+    [
+        ("api: rde, base_url: 'http://h', token: t", "api", "red"),
+        ("api: red, base_urll: 'http://h', token: t", "base_urll", "base_url"),
+        ("api: red, base_url: 'http://h', token: t, policies: {retry: {budgt: 1}}", "policies.retry.budgt", "budget"),
+        ("api: red, base_url: 'http://h', token: t, deadlines: {creat: 1}", "deadlines.creat", "create"),
+    ],
+)
+def test_a_misspelt_setting_of_a_provider_is_reported_with_the_one_that_it_resembles(
+    faults: Faults, entry: str, path: str, meant: str
+) -> None:
+    found = faults(f"version: 1\n{AUTH}providers: {{main: {{{entry}}}}}\n")
+    assert f"did you mean {meant}?" in found[f"providers.main.{path}"]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("RTGW_LOGLEVEL", "RTGW_LOG__LEVEL"),
+        ("RTGW_HTP__LISTEN", "RTGW_HTTP__LISTEN"),
+        ("RTGW_PROVIDER__MAIN__TOKEN", "RTGW_PROVIDERS__MAIN__TOKEN"),
+        ("RTGW_SPEED", None),
+    ],
+)
+def test_a_misspelt_variable_is_reported_with_the_one_that_it_resembles(
+    faults: Faults, variable: str, meant: str | None
+) -> None:
+    end = "" if meant is None else f"; did you mean {meant}?"
+    assert faults(GOOD, {variable: "1"}) == {variable: f"there is no setting of this name{end}"}
+
+
+def test_faults_are_reported_in_the_order_of_the_file(faults: Faults) -> None:
+    text = """\
+providers:
+  two: {api: red, base_url: http://red.test, token: t, order: 0}
+  one: {api: red, base_url: nowhere, token: t}
+surplus: 1
+dialects: {shades: {routes: [{scope: a, provider: two}, {scope: "", provider: two}, {provider: two}]}}
+http: {listen: nowhere}
+version: 2
+"""
+    assert list(faults(text, {"RTGW_SPEED": "1", "RTGW_LOG__LEVEL": "loud"})) == [
+        "providers.two.order",
+        "providers.one.base_url",
+        "surplus",
+        "dialects.shades.routes.1.scope",
+        "dialects.shades.routes.2.scope",
+        "http.listen",
+        "version",
+        "log.level",
+        "RTGW_SPEED",
+        "auth",
+    ]
+
+
 def test_repeated_key_is_reported_with_both_lines(faults: Faults) -> None:
     found = faults(GOOD + "log: {level: info,\n  level: debug}\nversion: 1\n")
     assert found == {

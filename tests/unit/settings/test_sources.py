@@ -232,7 +232,7 @@ def test_variables_of_kubernetes_services_are_ignored_with_one_warning(load: Loa
 
 
 def test_misspelt_setting_in_a_variable_is_not_taken_for_a_service(faults: Faults) -> None:
-    environ = {"RTGW_PORT": "8080", "RTGW_SERVICE_HOST": "all", "RTGW_LISTEN_PORT_X": "1", "RTGW_LOGLEVEL": "debug"}
+    environ = {"RTGW_PORT": "8080", "RTGW_SERVICE_HOST": "all", "RTGW_LISTEN_PORT_X": "1", "RTGW_VERBOSE": "1"}
     assert faults(GOOD, environ) == dict.fromkeys(environ, "there is no setting of this name")
 
 
