@@ -26,6 +26,7 @@ from gateway.domain.ownership import without_suffixes
 from gateway.http.access_log import UNMATCHED
 from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.http.headers import is_websocket
+from gateway.http.mounting import mounted
 from gateway.http.routing import AiohttpHandler, RouteTable
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import JSON, Dialect, DialectAnswer, DialectRequest, DialectRoute
@@ -140,7 +141,7 @@ class _Prefix:
         query = target.query if found.query is None else f"?{found.query}" if found.query else ""
         settings = found.adapter.settings
         outgoing = "/".join((settings.path_prefix, *map(path_segment, found.segments))) + query
-        base = f"/{self._prefix}" + ("" if settings.path_prefix else next(iter(settings.own_paths), ""))
+        base = mounted(f"/{self._prefix}") + ("" if settings.path_prefix else next(iter(settings.own_paths), ""))
         return await self._native.forward_to(request, ctx, found.adapter.name, outgoing, base, self._audit)
 
     def _refusing(self, path: str, allowed: tuple[str, ...]) -> AiohttpHandler:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import gateway
 from gateway.domain.errors import GatewayError, NotFound, error_classes
+from gateway.http.mounting import BASE_PATH
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 _PACKAGE: Final = Path(gateway.__file__).parent
 _STATIC: Final = Path(__file__).parent / "static"
 _PAGE: Final = (_STATIC / "page.html").read_text("utf-8")
-_EXPLORER: Final = (_STATIC / "explorer.html").read_bytes()
+_EXPLORER: Final = (_STATIC / "explorer.html").read_text("utf-8")
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 _OWN_ASSETS: Final = ("docs.css", "explorer.js")
 _SWAGGER_ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
@@ -93,7 +94,7 @@ class DocsSite:
         """Swagger UI."""
         if swagger_folder() is None:
             raise NotFound("Swagger UI is not served here: runtime-gateway[docs] is not installed. See /openapi.json.")
-        return Document(_EXPLORER)
+        return _document(_EXPLORER)
 
     def asset(self, name: str) -> Document:
         """A style sheet, script or image of these pages. Only the listed names are served, no other file."""
@@ -149,7 +150,12 @@ class DocsSite:
 
     def _kept(self, key: str, title: str, content: str) -> Document:
         page = _PAGE.format(title=escape(title), content=content)
-        return self._rendered.setdefault(key, Document(page.encode()))
+        return self._rendered.setdefault(key, _document(page))
+
+
+def _document(page: str) -> Document:
+    """A page, with the addresses in its attributes as clients see them."""
+    return Document(page.replace('="/', f'="{BASE_PATH.get()}/').encode())
 
 
 def error_row(text: str, code: str) -> tuple[list[str], list[str]]:

@@ -28,6 +28,7 @@ from gateway.domain.requests import (
 )
 from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.http.bodies import BodyReader
+from gateway.http.mounting import mounted
 from gateway.http.problems import problem_document
 from gateway.http.public_errors import shown_error
 from gateway.ports.context import RequestContext
@@ -58,7 +59,7 @@ class Handlers:
             headers: dict[str, str] = {REPLAYED: "true"} if ensured.replayed else {}
             if runtime.created is not True:
                 return Answer(runtime, headers=headers)
-            headers[hdrs.LOCATION] = f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}"
+            headers[hdrs.LOCATION] = mounted(f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}")
             return Answer(runtime, 201, headers)
 
         return await self._waiting.answer(request, ctx, patience, Permission.CREATE, create)

@@ -16,6 +16,7 @@ from gateway.domain.moves import Move, MoveItems, MoveList
 from gateway.domain.requests import NoOptions
 from gateway.domain.validation import Input
 from gateway.http.bodies import BodyReader
+from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
 from gateway.services.moves.control import MoveControl
 from gateway.services.moves.service import MoveService
@@ -32,7 +33,7 @@ class MoveHandlers:
     async def plan(self, request: web.Request, ctx: RequestContext) -> web.Response:
         move = await self._moves.plan(await self._bodies.read(request, CreateMove), ctx)
         ctx.changes = {"move": move.id}
-        return json_response(move, ctx, status=202, headers={hdrs.LOCATION: f"/v1/moves/{move.id}"})
+        return json_response(move, ctx, status=202, headers={hdrs.LOCATION: mounted(f"/v1/moves/{move.id}")})
 
     async def list(self, request: web.Request, ctx: RequestContext) -> web.Response:
         query = parse_move_query(request.rel_url.raw_query_string)

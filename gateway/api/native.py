@@ -26,6 +26,7 @@ from gateway.http.bodies import BodyReader
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
 from gateway.http.in_flight import SAFE_METHODS
+from gateway.http.mounting import mounted
 from gateway.http.native_addresses import NativeAddresses
 from gateway.http.uploads import StreamedUpload
 from gateway.ports.context import RequestContext
@@ -88,7 +89,7 @@ class NativeCalls:
                 provider=provider.name,
             )
         return await self._send(
-            request, ctx, provider, target.path + target.query, f"/native/{provider.name}", self._audit
+            request, ctx, provider, target.path + target.query, mounted(f"/native/{provider.name}"), self._audit
         )
 
     async def forward_to(

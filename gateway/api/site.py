@@ -14,6 +14,7 @@ from gateway.api.route import Route, Success
 from gateway.domain.access import Permission
 from gateway.domain.errors import NotFound, Overloaded, PermissionDenied, StoreUnavailable
 from gateway.http.access_log import Surface
+from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
 
@@ -53,7 +54,8 @@ class Site:
         self._docs = docs or DocsSite()
 
     async def openapi(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return raw_json_response(self._openapi())
+        root, base = b'"servers":[{"url":"/"}]', mounted("/").encode()
+        return raw_json_response(self._openapi().replace(root, root.replace(b"/", base)))
 
     async def docs(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return _document(self._docs.index())

@@ -21,6 +21,7 @@ from gateway.domain.errors import GatewayError, OutcomeUnknown, Source, StoreUna
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.http.in_flight import InFlight
+from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
 from gateway.services import Services
 from gateway.services.access.tokens import KeysPending
@@ -220,7 +221,7 @@ class WaitingCalls:
             headers[_APPLIED] = _ASYNC
         if runtime is not None:
             ctx.provider, ctx.scope, ctx.runtime_id = runtime.provider, runtime.scope, runtime.id
-            headers[hdrs.LOCATION] = f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}"
+            headers[hdrs.LOCATION] = mounted(f"/v1/runtimes/{ctx.principal.shown_id(runtime.id)}")
             return raw_json_response(tagged(runtime, ctx.principal)[0], status=202, headers=headers)
         intent_id = ctx.intent_id or ""
         try:
@@ -228,7 +229,7 @@ class WaitingCalls:
         except StoreUnavailable as error:
             detail = "The create goes on, but its intent cannot be read now."
             raise OutcomeUnknown(detail, source=Source.GATEWAY, extra={"intent": intent_id}) from error
-        headers[hdrs.LOCATION] = f"/v1/intents/{intent_id}"
+        headers[hdrs.LOCATION] = mounted(f"/v1/intents/{intent_id}")
         return json_response(intent, ctx, status=202, headers=headers)
 
     def _ended(self, task: asyncio.Task[Answer]) -> None:

@@ -13,6 +13,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from gateway.domain.errors import GatewayError
 from gateway.http.endpoints import ListenerEndpoints
 from gateway.http.in_flight import SAFE_METHODS
+from gateway.http.mounting import BASE_PATH
 from gateway.http.problems import internal_error
 from gateway.http.request_heads import parse_error
 from gateway.http.wire import Wire
@@ -73,6 +74,7 @@ class GatewayRequestHandler(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         wire = cast("asyncio.Transport", transport)
+        BASE_PATH.set(self._endpoints.base_path)
         if self._raw is None:
             self._count(wire)
         self._wire = Wire(wire, self._raw, self._loop, self._write_timeout, self._endpoints.slow_reader)

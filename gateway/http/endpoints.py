@@ -52,6 +52,9 @@ class ListenerEndpoints:
     handshake failed.
     """
 
+    base_path = ""
+    """The path prefix below which clients see the listener."""
+
     def __init__(
         self,
         *,

@@ -11,6 +11,7 @@ from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, MethodNotAllowed, Unauthenticated
 from gateway.domain.ownership import without_suffixes
 from gateway.domain.values import is_uuid
+from gateway.http.mounting import mounted
 from gateway.http.request_ids import new_uuid
 
 CONTENT_TYPE: Final = "application/problem+json"
@@ -71,7 +72,7 @@ def problem_document(error: GatewayError, request_id: str) -> dict[str, Any]:
     wait is known, ``errors`` when fields are at fault. Members of ``error.extra`` never replace one of these.
     """
     document: dict[str, Any] = {
-        "type": f"/docs/errors/{error.code}",
+        "type": mounted(f"/docs/errors/{error.code}"),
         "title": error.title,
         "status": STATUS[type(error)],
         "detail": error.detail,

@@ -11,6 +11,7 @@ from aiohttp.http import HttpVersion11
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.http.connection import GatewayRequestHandler
 from gateway.http.endpoints import ListenerEndpoints
+from gateway.http.mounting import below
 from gateway.http.request_heads import head_fault
 from gateway.http.tls import Handshake
 from gateway.settings import HttpSettings
@@ -151,10 +152,10 @@ class GatewayRunner(web.AppRunner):
         }
 
     async def _make_server(self) -> web.Server:
-        plain = await super()._make_server()
+        plain, base = await super()._make_server(), self.app[SERVED].base_path
         return GatewayServer(
             self.app[SERVED],
-            request_factory=plain.request_factory,
+            request_factory=below(base, plain.request_factory) if base else plain.request_factory,
             limit=self._max_connections,
             most_idle=self._most_idle,
             tls=self._tls,

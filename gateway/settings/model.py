@@ -32,11 +32,13 @@ Listen = Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))]
 
 
 class HttpSettings(Section):
-    """The inbound HTTP server. ``max_line_bytes`` bounds the request target, ``max_header_bytes`` one header field.
-    ``write_timeout`` is how long a client may read no byte of its response before its connection is closed.
-    ``max_idle_connections_per_address`` is half of ``max_connections`` if it is None."""
+    """The inbound HTTP server. ``base_path`` is the path prefix below which clients see it. ``max_line_bytes`` bounds
+    the request target, ``max_header_bytes`` one header field. ``write_timeout`` is how long a client may read no byte
+    of its response before its connection is closed. ``max_idle_connections_per_address`` is half of
+    ``max_connections`` if it is None."""
 
     listen: Listen = "127.0.0.1:8080"
+    base_path: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9._~-]+)*$", max_length=200)] = ""
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
     max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 16 << 10
     max_line_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 8190

@@ -119,6 +119,7 @@ async def whole_gateway(
     limits: Mapping[str, Any] | None = None,
     data: DataSettings | None = None,
     forward: Mapping[str, Sequence[str]] | None = None,
+    base_path: str = "",
     **options: Mapping[str, Any],
 ) -> AsyncIterator[Gateway]:
     """Start a gateway and emulators of ``apis``, by default of :data:`APIS`. ``keys`` are the keys of additional
@@ -126,8 +127,7 @@ async def whole_gateway(
     provider settings by API. ``twice`` are APIs with a second provider and emulator, called ``API-2``, which creates
     prefer less. ``most_requests`` limits the requests in flight, ``cors`` lists the origins whose pages may call.
     ``limits`` are the settings of this section, ``data`` those of the data plane, ``forward`` what each dialect
-    forwards. ``store`` replaces the
-    store in a file."""
+    forwards. ``base_path`` is the prefix of all paths. ``store`` replaces the store in a file."""
     async with AsyncExitStack() as stack:
         upstreams: dict[str, Upstream] = {}
         providers: dict[str, dict[str, Any]] = {}
@@ -169,7 +169,7 @@ async def whole_gateway(
         settings = settings.model_copy(update={"dialects": spoken})
         if data is not None:
             settings = settings.model_copy(update={"data": data})
-        http = {"max_requests_in_flight": most_requests, "cors": cors}
+        http = {"max_requests_in_flight": most_requests, "cors": cors, "base_path": base_path or None}
         http = {name: value for name, value in http.items() if value is not None}
         settings = settings.model_copy(update={"http": settings.http.model_copy(update=http)})
         log = StringIO()

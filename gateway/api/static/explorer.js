@@ -1,1 +1,1 @@
-SwaggerUIBundle({ url: "/openapi.json", dom_id: "#explorer", deepLinking: true, validatorUrl: null });
+SwaggerUIBundle({ url: "../openapi.json", dom_id: "#explorer", deepLinking: true, validatorUrl: null });
