@@ -90,7 +90,7 @@ def create_api(
         rates=rates,
         trail=trail,
     )
-    endpoints.base_path = http.base_path
+    endpoints.base_path = http.base_path.rstrip("/")
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
     metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
     app = web.Application(client_max_size=http.max_body_bytes)

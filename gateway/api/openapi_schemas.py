@@ -13,10 +13,12 @@ import msgspec
 from msgspec import UnsetType
 from pydantic.json_schema import models_json_schema
 
+from gateway.api.queries import LEFT_OUT
 from gateway.api.route import Route
 from gateway.domain.errors import Retryable, Source, error_classes
-from gateway.domain.pages import Incomplete
+from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import UpdateCapability
+from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 
 Schema = dict[str, Any]
@@ -26,6 +28,7 @@ STATIC: Final[dict[str, Any]] = msgspec.json.decode((_FOLDER / "openapi.json").r
 """What the document contains beside the routes and models: the frame of the ``document``, and the texts about path
 parameters, headers of requests, and examples."""
 _EVERYWHERE: Final = "*"
+_ROW: Final = "ListedRuntime"
 _TIMES: Final = frozenset({"at", "first_send", "last_send"})
 _TEMPLATE: Final = "#/components/schemas/{model}"
 
@@ -74,6 +77,11 @@ def _responses(routes: Iterable[Route]) -> dict[str, Schema]:
         "description": f"The state of a runtime. Values may be added. Currently: {', '.join(State)}.",
         "examples": [state.value for state in State],
     }
+    whole = components[Runtime.__name__]
+    required = [name for name in whole["required"] if name not in LEFT_OUT]
+    description = f"{whole['description']}\n\nA list can leave out members (``fields``)."
+    components[_ROW] = {**deepcopy(whole), "title": _ROW, "required": required, "description": description}
+    components[Page.__name__]["properties"]["items"]["items"] = ref(_ROW)
     problem = components[Incomplete.__name__]["properties"]
     problem["problem"] = ref("Problem")
     return components

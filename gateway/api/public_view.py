@@ -72,6 +72,6 @@ def public(value: Any, view: PublicView) -> Any:
     if runtime_id is not None and shown[runtime_id] is not None:
         shown[runtime_id] = view.seal(shown[runtime_id])
     for name in _TEXTS.get(kind, ()):
-        if isinstance(shown.get(name), str):
+        if isinstance(shown[name], str):
             shown[name] = view.text(shown[name], _WORDING)
     return shown

@@ -7,14 +7,10 @@ from functools import partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
-from msgspec import UNSET
-from msgspec.structs import fields
-
 from gateway.domain.errors import FieldError, InvalidRequest
 from gateway.domain.intents import IntentState
 from gateway.domain.moves import ItemState
 from gateway.domain.pages import ListFilter
-from gateway.domain.runtime import Runtime
 from gateway.domain.values import OWNER_PATTERN, PROVIDER_NAME_PATTERN, Kind, State
 from gateway.services.intents.records import RecordQuery
 from gateway.services.listing import ListQuery
@@ -62,9 +58,7 @@ def _one_of(name: str, description: str, values: Sequence[str], *, many: bool = 
 _LONGEST_NAME: Final = 1000  # of a runtime that was made without the gateway
 _LIMIT: Final = re.compile(r"[0-9]{1,3}\Z", re.ASCII)
 
-LEFT_OUT: Final = tuple(
-    field.name for field in fields(Runtime) if field.name not in {"object", "id", "etag"} and field.default is not UNSET
-)
+LEFT_OUT: Final = ("provider_state", "actions", "cost", "durable", "browser", "provider_data")
 """The members of a runtime that a list can leave out."""
 
 LIST_PARAMETERS: Final = (

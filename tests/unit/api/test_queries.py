@@ -90,7 +90,7 @@ def test_labels_may_be_repeated_and_contain_any_text_after_the_first_equals_sign
         ("fields=actions", "fields", "invalid"),
         ("fields=-id", "fields", "invalid"),
         ("fields=-nope", "fields", "invalid"),
-        ("fields=-created", "fields", "invalid"),
+        ("fields=-state", "fields", "invalid"),
         ("partial=yes", "partial", "invalid"),
         ("limit=0", "limit", "invalid"),
         ("limit=101", "limit", "invalid"),
