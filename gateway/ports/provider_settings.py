@@ -25,7 +25,8 @@ class ProviderSettings(Section):
     ``order``: the tier; lower tiers are chosen first. ``weight``: the share of creates inside a tier. ``deadlines``
     overrides the time limits of operations (keys as in :class:`Operation`). ``scope`` None: the provider is open.
     ``data_hosts`` are hosts of runtimes' addresses beside that of ``base_url``: names, ``*.`` and a name, IP addresses
-    and networks. ``own_paths`` are the paths of the API with which ``base_url`` may end, the longest first.
+    and networks. ``proxy`` is the URL of an outbound HTTP proxy, with a user and password if it needs them.
+    ``own_paths`` are the paths of the API with which ``base_url`` may end, the longest first.
     """
 
     own_paths: ClassVar[tuple[str, ...]] = ()
@@ -44,6 +45,7 @@ class ProviderSettings(Section):
     max_response_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 64 << 10
     max_response_headers: Annotated[int, Field(ge=16, le=10_000)] = 256
     ca_file: str | None = None
+    proxy: SecretStr | None = None
     data_hosts: Annotated[list[Annotated[str, Field(pattern=DATA_HOST)]], Field(max_length=100)] = []
     policies: PolicySettings = PolicySettings.model_construct()
     native: NativeSettings = NativeSettings.model_construct()
@@ -59,6 +61,19 @@ class ProviderSettings(Section):
     def _usable_in_a_header(cls, value: SecretStr) -> SecretStr:
         if not _PRINTABLE.match(value.get_secret_value()):
             raise ValueError("the token is empty or has characters that an HTTP header cannot contain")
+        return value
+
+    @field_validator("proxy")
+    @classmethod
+    def _of_a_proxy(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            try:
+                url = urlsplit(value.get_secret_value())
+                usable = url.scheme in {"http", "https"} and bool(url.hostname) and url.port != 0
+            except ValueError:
+                usable = False
+            if not usable or url.path.strip("/") or url.query or url.fragment:
+                raise ValueError("the proxy must be http://[USER:PASSWORD@]HOST[:PORT], or https://… for TLS to it")
         return value
 
     @field_validator("scope")

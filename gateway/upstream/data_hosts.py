@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from cachetools import LRUCache
+from pydantic import SecretStr
 from yarl import URL
 
 from gateway.ports.data_plane import Endpoint
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.upstream.http1.connection import Http1Connection
 from gateway.upstream.http1.origin import Origin
+from gateway.upstream.http1.proxied import ProxiedConnector
 
 _MOST_ORIGINS: Final = 4096
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -72,17 +74,23 @@ class DataHosts:
 
 
 class CheckedConnector:
-    """Connects to a host that a provider's address names, unless it resolves to an address that is not allowed."""
+    """Connects to a host that a provider's address names, unless it resolves to an address that is not allowed. An
+    outbound ``proxy`` resolves names itself, so only the host is checked then."""
 
-    def __init__(self, url: URL, ca_file: str | None, hosts: DataHosts) -> None:
+    def __init__(self, url: URL, ca_file: str | None, hosts: DataHosts, proxy: SecretStr | None = None) -> None:
         self._host, self._port = url.host or "", url.port or 80
         self._hosts = hosts
+        self._proxied = None
+        if proxy is not None:
+            self._proxied = ProxiedConnector(url, proxy.get_secret_value(), ca_file, tunnel=True)
         self._tls = ssl.create_default_context(cafile=ca_file) if url.scheme == "https" else None
 
     async def __call__(self, make: Callable[[], Http1Connection]) -> Http1Connection:
         loop = asyncio.get_running_loop()
         if not self._hosts.allows(self._host):
             raise AddressRefused("The host is not one of the provider.")
+        if self._proxied is not None:
+            return await self._proxied(make)
         found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         addresses = [ipaddress.ip_address(str(place[0]).partition("%")[0]) for *_, place in found]
         if not all(self._hosts.allows_address(self._host, address) for address in addresses):
@@ -107,16 +115,16 @@ class DataOrigins:
 
     def __init__(self, *, limit: int) -> None:
         self._limit = limit
-        self._known: LRUCache[tuple[str, str, str], Origin] = LRUCache(_MOST_ORIGINS)
+        self._known: LRUCache[tuple[object, ...], Origin] = LRUCache(_MOST_ORIGINS)
 
     def of(self, settings: ProviderSettings, declared: tuple[str, ...], endpoint: Endpoint) -> Origin:
         """The server of an endpoint. ``declared`` are the hosts that the provider's adapter names."""
         url = URL(endpoint.url, encoded=True).origin()
-        key = settings.name, settings.base_url, str(url)
+        key = settings.name, settings.base_url, settings.proxy, str(url)
         found = self._known.get(key)
         if found is None:
             hosts = DataHosts(settings.base_url, (*declared, *settings.data_hosts))
-            connect = CheckedConnector(url, settings.ca_file, hosts)
+            connect = CheckedConnector(url, settings.ca_file, hosts, settings.proxy)
             found = self._known[key] = Origin(settings, limit=self._limit, url=url, connect=connect)
         return found
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.settings import SettingsError, load_settings
+from gateway.settings import SettingsError, effective, load_settings
 
 from .conftest import AUTH, GOOD, MODELS, PROVIDERS, Faults, Load
 
@@ -484,3 +484,31 @@ def test_origins_are_read_as_browsers_send_them(load: Load) -> None:
     origins = ["https://App.Example:443", "http://localhost:80", "http://[::1]:5173", "capacitor://localhost"]
     read = load(GOOD + f"http: {{cors: {{origins: {origins}}}}}\n").settings.http.cors.origins
     assert read == ["https://app.example", "http://localhost", "http://[::1]:5173", "capacitor://localhost"]
+
+
+@pytest.mark.parametrize(
+    ("proxy", "accepted"),
+    [
+        ("http://proxy.test:3128", True),
+        ("https://user:p%40ss@proxy.test", True),
+        ("proxy.test:3128", False),
+        ("socks5://proxy.test", False),
+        ("http://", False),
+        ("http://proxy.test:0", False),
+        ("http://proxy.test:port", False),
+        ("http://proxy.test/path", False),
+    ],
+)
+def test_a_proxy_is_the_url_of_an_http_proxy(load: Load, faults: Faults, proxy: str, accepted: bool) -> None:
+    text = GOOD.replace("token: t0ken", f"token: t0ken, proxy: '{proxy}'")
+    if accepted:
+        assert load(text).settings.providers["main"].proxy.get_secret_value() == proxy  # type: ignore[union-attr]
+    else:
+        (message,) = faults(text).values()
+        assert message.startswith("the proxy must be http://")
+
+
+def test_a_proxy_is_shown_as_a_secret(load: Load) -> None:
+    text = GOOD.replace("token: t0ken", "token: t0ken, proxy: 'http://u:canary-password@proxy.test'")
+    (shown,) = [each for each in effective(load(text)) if each.path == "providers.main.proxy"]
+    assert shown.value == "**********"
