@@ -49,6 +49,11 @@ class ListQuery:
     without: frozenset[str] = frozenset()
 
     @property
+    def named(self) -> bool:
+        """Whether one runtime is looked for: then a page with one is not filled."""
+        return self.filter.name is not None or self.filter.outward_name is not None
+
+    @property
     def thins(self) -> bool:
         """Whether rows of the provider's pages may be left out."""
         return self.owner is not None or bool(self.labels) or self.filter != _EVERYTHING
@@ -120,7 +125,7 @@ class ListService:
                 await calls[0]  # a single participant needs no task of its own
             else:
                 await asyncio.gather(*calls)
-            if not filtered:
+            if not filtered or (query.named and any(p.items for p in participants)):
                 break
             room = query.limit - sum(len(p.items) for p in participants)
             fill_until = min(fill_until, max(p.fill_until for p in asked))
@@ -195,7 +200,7 @@ class ListService:
                     if query.labels:
                         page = await self._labelled(page, participant, query.labels)
                     participant.add(page, most - len(participant.items), active)
-                    full = len(participant.items) >= most
+                    full = len(participant.items) >= (1 if query.named else most)
                     if full or participant.finished or not filtered or clock.monotonic() >= participant.fill_until:
                         break
                     whole = True

@@ -80,6 +80,15 @@ async def test_a_list_without_a_filter_asks_each_provider_once_per_page() -> Non
     assert [len(adapter.world.queries) for adapter in (one, two)] == [1, 1]
 
 
+async def test_a_page_with_the_runtime_of_a_name_is_not_filled() -> None:
+    one, two = _thin("one", "i" * 400), _thin("two", "i" * 150)
+    named = ListQuery(filter=ListFilter(name="n149"))
+    page = await _page(named, one, two)
+    assert [(runtime.provider, runtime.name) for runtime in page.items] == [("one", "n149"), ("two", "n149")]
+    assert len(one.world.queries) == 3
+    assert await _names(named, one, two) == ["n149", "n149"]
+
+
 async def test_the_filling_of_a_page_stops_at_half_of_the_deadline() -> None:
     adapter, clock = _thin("one", "r" * 2000), FakeClock()
 
