@@ -11,6 +11,7 @@ from gateway.api.documented_errors import Errors
 from gateway.api.route import Route, Success
 from gateway.domain.errors import NotFound
 from gateway.http.access_log import Surface
+from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
 
 _FOLDER: Final = Path(gateway.__file__).parent / "console"
@@ -34,7 +35,8 @@ class Console:
 
     async def front(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         """Lead to the console, or to the documentation if there is none."""
-        return web.Response(status=307, headers={hdrs.LOCATION: "console" if self._enabled else "docs"})
+        page = "console" if self._enabled else "docs"
+        return web.Response(status=307, headers={hdrs.LOCATION: mounted(f"/{page}") if mounted("") else page})
 
     async def page(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         return self._file("index.html")

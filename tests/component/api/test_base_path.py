@@ -52,7 +52,6 @@ async def test_the_location_of_a_move_has_the_prefix(gateway: Gateway) -> None:
     [
         ("GET", f"{BASE}/v1/runtimes/durable-demo.x"),
         ("GET", f"{BASE}/v1/nowhere"),
-        ("GET", f"{BASE}"),
         ("GET", f"{BASE}x/v1/runtimes"),
         ("PATCH", f"{BASE}/v1/runtimes"),
         ("GET", f"{BASE}/v1/runtimes?limit=0"),
@@ -83,6 +82,15 @@ async def test_every_link_of_a_page_of_the_documentation_works(gateway: Gateway,
     assert all(link.startswith(f"{BASE}/") for link in links)
     for link in sorted(link for link in links if not link.endswith(".png"))[:12]:
         assert (await gateway.call("GET", link)).status == 200, link
+
+
+@pytest.mark.parametrize("end", ["", "/"])
+async def test_the_front_page_leads_to_the_console_below_the_prefix(gateway: Gateway, end: str) -> None:
+    async with gateway.client.get(f"{gateway.url}{BASE}{end}", allow_redirects=False) as response:
+        assert (response.status, response.headers["Location"]) == (307, f"{BASE}/console")
+    page = await gateway.call("GET", f"{BASE}/console")
+    for file in re.findall(r'(?:href|src)="(console/[^"]*)', page.text):
+        assert (await gateway.call("GET", f"{BASE}/{file}")).status == 200
 
 
 async def test_the_explorer_finds_the_openapi_document(gateway: Gateway) -> None:
