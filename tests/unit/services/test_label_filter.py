@@ -87,7 +87,7 @@ async def test_runtimes_whose_labels_are_not_known_are_left_out_and_counted() ->
     assert page.items == []
     (warning,) = page.warnings
     assert (warning.detail, warning.provider) == (
-        "The labels of 2 runtimes are not known, so they are left out.",
+        "Runtimes whose labels are not known are left out: 2.",
         "one",
     )
 
@@ -97,7 +97,7 @@ async def test_without_a_store_labels_that_the_rows_lack_are_not_known() -> None
     adapter.put("a", durable=DurablePart(config_digest="d1"))
     adapter.put("b", labels={"team": "shop"})
     page = await _page(adapter)
-    assert (_names(page), [warning.detail[:25] for warning in page.warnings]) == (["b"], ["The labels of 1 runtimes "])
+    assert (_names(page), [warning.detail[-2:] for warning in page.warnings]) == (["b"], ["1."])
 
 
 async def test_while_the_store_is_down_labels_are_not_known_and_the_list_is_answered() -> None:
