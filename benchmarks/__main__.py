@@ -27,6 +27,7 @@ from benchmarks.load import Ask, Sample, load, percentile, reading, server
 from benchmarks.log_lines import log_lines
 from benchmarks.servers import KEY, RUNTIME_ID, RUNTIMES
 from benchmarks.sick import beside_the_sick
+from benchmarks.starting import start
 from benchmarks.tunnel import tunnel
 
 _GET: Final = f"/v1/runtimes/bench.{RUNTIME_ID}"
@@ -141,8 +142,9 @@ def main() -> None:
         lines = log_lines(upstream, options, folder, progress)
         sickness = beside_the_sick(upstream, options, folder, progress)
         tunnelled = tunnel(options, folder, progress)
+        started = start(upstream, options, folder, progress)
     console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    for printed in (table, lines, sickness, tunnelled):
+    for printed in (table, lines, sickness, tunnelled, started):
         if printed.rows:
             console.print(printed)
 

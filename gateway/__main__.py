@@ -6,6 +6,7 @@ checks the installed packages before it imports the command line: if another dis
 """
 
 import gc
+import os
 import sys
 
 from gateway.ports.process_signals import RELOAD, STOP, hold
@@ -23,6 +24,7 @@ def main() -> None:
     hold(*signals)
     if signals:
         gc.disable()  # until gateway.app.serving.tune_gc: collections take a tenth of the time of the imports
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"  # those of other distributions would receive every secret
     from gateway.ports.distribution import AdapterFolderError, require_own_packages  # noqa: PLC0415 (after the signals)
 
     try:

@@ -1,6 +1,7 @@
 """What the start of a gateway does not load, because its first request comes sooner without."""
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from gateway.app import plugins
 from tests.component.fleets import KEY
-from tests.component.processes import finished
+from tests.component.processes import ROOT, finished
 from tests.component.test_serve import settings
 
 SERVED = """
@@ -88,3 +89,19 @@ async def test_garbage_is_collected_while_a_gateway_serves(tmp_path: Path) -> No
     code = "import gc; gc.disable(); from gateway.app.serving import tune_gc; tune_gc(); print(gc.isenabled())"
     ended = await finished(cwd=tmp_path, command=(sys.executable, "-c", code))
     assert ended.stdout == "True\n", ended.stderr
+
+
+async def test_pydantic_plugins_of_other_distributions_are_not_executed(tmp_path: Path) -> None:
+    """They would receive the values of every setting and request, and it takes time to look for them."""
+    metadata = tmp_path / "spy-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: spy\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[pydantic]\nspy = spy\n")
+    (tmp_path / "spy.py").write_text("import sys; sys.exit('spied')")
+    spied = {"PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"}
+    model = "from pydantic import BaseModel\nclass Model(BaseModel):\n    a: int"
+    plain = await finished(cwd=tmp_path, command=(sys.executable, "-c", model), environment=spied)
+    assert plain.stderr == "spied\n"
+    file = three_providers(tmp_path)
+    checked = await finished("config", "check", "--config", str(file), cwd=tmp_path, environment=spied)
+    assert (checked.code, "spied" in checked.stderr) == (0, False), checked.stderr
