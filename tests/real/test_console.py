@@ -231,3 +231,32 @@ async def test_every_page_fits_and_has_no_serious_accessibility_issue(
             found = await console.page.evaluate("axe.run()")
             serious = [one for one in found["violations"] if one["impact"] in {"serious", "critical"}]
             assert not serious, (path, [(one["id"], one["nodes"][0]["html"]) for one in serious])
+
+
+async def test_a_click_on_a_label_filters_the_fleet(browser: Browser) -> None:
+    async with opened(browser, "bctrl_browsers") as console:
+        upstream = console.gateway.upstreams["bctrl_browsers"]
+        await console.gateway.create(upstream, name="web", labels={"team": "shop"})
+        await console.gateway.create(upstream, name="other", labels={"team": "search"})
+        await console.sign_in()
+        await console.row("web").get_by_role("button", name="team=shop").click()
+        await expect(console.row("other")).to_have_count(0)
+        await expect(console.row("web")).to_be_visible()
+        await console.page.get_by_role("button", name="Remove the filter team=shop").click()
+        await expect(console.row("other")).to_be_visible()
+
+
+async def test_a_move_is_applied_and_followed_to_its_end(browser: Browser) -> None:
+    async with opened(browser, "durable", twice=["durable"]) as console:
+        gateway = console.gateway
+        await gateway.create(gateway.upstreams["durable"], name="agent")
+        names = [gateway.upstreams[api].name for api in ("durable", "durable-2")]
+        body = {"source": {"provider": names[0]}, "target": {"provider": names[1]}}
+        assert (await gateway.call("POST", "/v1/moves", body)).status == 202
+        await console.sign_in()
+        await console.go("Moves")
+        await console.page.get_by_role("link", name=re.compile("^mv_")).click()
+        await console.page.get_by_role("button", name="apply").click()
+        await console.page.get_by_role("dialog").get_by_role("button", name="apply").click()
+        await expect(console.page.locator("h1 .badge")).to_have_text("done")
+        await expect(console.row("agent").locator(".badge")).to_have_text("moved")
