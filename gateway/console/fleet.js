@@ -18,14 +18,13 @@ class Fleet {
   constructor({ client, me, main, query, signal, every }) {
     Object.assign(this, { client, me, main, query, signal, every });
     this.rows = [];
-    this.incomplete = [];
+    this.missing = [];
     this.cursor = null;
     this.selected = new Set();
     this.list = el("div", { class: "fleet" });
     this.bar = el("div", { class: "bulk", hidden: true });
     this.summary = el("p", { class: "small", role: "status" });
     this.more = acting("Show more", () => this.next());
-    this.asOf = 0;
   }
 
   async begin() {
@@ -80,25 +79,31 @@ class Fleet {
   async refresh() {
     const wanted = Math.min(Math.max(this.rows.length, PAGE), KEPT_CURRENT);
     const rest = this.rows.slice(KEPT_CURRENT);
-    let rows = [], incomplete = [], cursor = null;
+    let rows = [], cursor = null;
+    this.missing = [];
     do {
       const page = await this.read(cursor);
       rows = rows.concat(page.items);
-      incomplete = page.incomplete;
+      this.note(page);
       cursor = page.next_cursor;
     } while (cursor !== null && rows.length < wanted);
     const known = new Set(rows.map(({ id }) => id));
     this.rows = [...rows, ...rest.filter(({ id }) => !known.has(id))];
     if (rest.length === 0) this.cursor = cursor;
-    this.incomplete = incomplete;
-    this.asOf = Date.now();
     this.render();
+  }
+
+  /** Remember what a page says it leaves out. */
+  note({ incomplete, warnings = [] }) {
+    const missing = incomplete.map(({ provider, problem }) => `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`);
+    const left = warnings.map(({ provider, detail }) => (provider ? `${provider}: ${detail}` : detail));
+    this.missing = [...new Set([...this.missing, ...missing, ...left])];
   }
 
   async next() {
     const page = await this.read(this.cursor);
     this.cursor = page.next_cursor;
-    this.incomplete = page.incomplete;
+    this.note(page);
     const known = new Set(this.rows.map(({ id }) => id));
     const fresh = page.items.filter(({ id }) => !known.has(id));
     this.rows.push(...fresh);
@@ -114,10 +119,9 @@ class Fleet {
 
   status() {
     this.more.hidden = this.cursor === null;
-    const missing = this.incomplete.map(({ provider, problem }) => `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`);
     const count = `${plural(this.rows.length, "runtime")}${this.cursor === null ? "" : " so far"}`;
     show(this.summary, this.rows.length === 0 && this.cursor === null ? "No runtime fits." : count,
-      missing.map((text) => el("span", { class: "warning" }, ` ${text}`)));
+      this.missing.map((text) => el("span", { class: "warning" }, ` ${text}`)));
     this.bulk();
   }
 

@@ -260,3 +260,12 @@ async def test_a_move_is_applied_and_followed_to_its_end(browser: Browser) -> No
         await console.page.get_by_role("dialog").get_by_role("button", name="apply").click()
         await expect(console.page.locator("h1 .badge")).to_have_text("done")
         await expect(console.row("agent").locator(".badge")).to_have_text("moved")
+
+
+async def test_a_provider_that_is_missing_in_the_fleet_is_named(browser: Browser) -> None:
+    async with opened(browser, "durable", "bctrl_browsers") as console:
+        await console.gateway.create(console.gateway.upstreams["bctrl_browsers"], name="web")
+        console.gateway.upstreams["durable"].fault(fault="status", status=503)
+        await console.sign_in()
+        await expect(console.row("web")).to_be_visible()
+        await expect(console.page.locator(".warning")).to_contain_text("durable-demo is missing")
