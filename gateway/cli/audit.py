@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.completing import RUNTIMES
 from gateway.cli.options import Connection, query_of, read_options
 from gateway.cli.output import note, show_list, table
 from gateway.cli.pages import pages
@@ -40,7 +41,12 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
 
 @click.command()
 @click.option("--principal", metavar="NAME", help="Only the actions of this principal.")
-@click.option("--runtime", metavar="RUNTIME", help="Only those on this runtime, by id or name.")
+@click.option(
+    "--runtime",
+    metavar="RUNTIME",
+    **RUNTIMES,
+    help="Only those on this runtime, by id or name.",
+)
 @click.option("--action", multiple=True, metavar="NAME", help="Only these actions. Repeatable.")
 @click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only those with this outcome.")
 @click.option("--since", metavar="TIME", callback=_time, help="From this time on: 7d, a date, or a time (RFC 3339).")
@@ -49,16 +55,11 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="Maximum number of events."
 )
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
-@read_options
+@read_options("audit --principal team-a --since 7d", "audit --outcome refused --since 2027-01-15 -o json")
 def audit(connection: Connection, output: str, limit: int, cursor: str | None, **filters: Any) -> None:
     """List who did what, newest first. Needs the scope audit.
 
     The table has month, day and time in UTC, and the number of equal refusals (N). -o wide has all columns.
-
-    \b
-    Examples:
-      runtime-gateway audit --principal team-a --since 7d
-      runtime-gateway audit --outcome refused --since 2027-01-15 -o json
     """
     filters["runtime"] = connection.runtime_id(filters["runtime"])
     document = connection.run(

@@ -37,8 +37,7 @@ def capabilities() -> None:
 
 @capabilities.command("list")
 @runtime_argument
-@read_options
-@examples("runtimes capabilities list $ID")
+@read_options("runtimes capabilities list $ID")
 def list_capabilities(connection: Connection, runtime_id: str, output: str) -> None:
     """List the installed capabilities."""
     show_list(connection.call("GET", "runtimes", runtime_id, "capabilities"), output, _COLUMNS)
@@ -48,8 +47,7 @@ def list_capabilities(connection: Connection, runtime_id: str, output: str) -> N
 @runtime_argument
 @click.argument("name")
 @click.option("--version", help="The version to install. Default: the latest.")
-@api_options
-@examples(
+@api_options(
     "runtimes capabilities install $ID web-search", "runtimes capabilities install $ID web-search --version 1.4.0"
 )
 def install(connection: Connection, runtime_id: str, name: str, version: str | None, output: str) -> None:
@@ -64,8 +62,7 @@ def install(connection: Connection, runtime_id: str, name: str, version: str | N
 @click.option("--enable/--disable", "enabled", default=None, help="Enable or disable the capability.")
 @click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set a flag, or reset it. Repeatable.")
 @click.option("--version", help="Change to this version.")
-@api_options
-@examples(
+@api_options(
     "runtimes capabilities update $ID web-search --disable",
     "runtimes capabilities update $ID web-search --flag verbose=true --flag trace=default",
 )
@@ -102,8 +99,7 @@ def _flags(values: tuple[str, ...]) -> dict[str, bool | None]:
 @capabilities.command()
 @runtime_argument
 @click.argument("binding_id", metavar="CAPABILITY")
-@connection_options
-@examples("runtimes capabilities remove $ID web-search")
+@connection_options("runtimes capabilities remove $ID web-search")
 def remove(connection: Connection, runtime_id: str, binding_id: str) -> None:
     """Uninstall a capability."""
     connection.call("DELETE", "runtimes", runtime_id, "capabilities", binding_id)
@@ -112,8 +108,7 @@ def remove(connection: Connection, runtime_id: str, binding_id: str) -> None:
 
 @capabilities.command()
 @runtime_argument
-@api_options
-@examples("runtimes capabilities resolved $ID -o json")
+@api_options("runtimes capabilities resolved $ID -o json")
 def resolved(connection: Connection, runtime_id: str, output: str) -> None:
     """Print the versions and digests that the enabled capabilities resolve to."""
     document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")

@@ -111,7 +111,10 @@ class Client:
         if body is not None and 200 <= status < 300:
             return body
         if body is not None and status >= 400 and response.content_type == _PROBLEM and "code" in body:
-            raise Refused(status, body, _seconds(response.headers.get("Retry-After")))
+            refused = Refused(status, body, _seconds(response.headers.get("Retry-After")))
+            if status == 401 and "Authorization" not in self._headers:
+                refused.lines = (*refused.lines, "no key is set: set RTGW_API_KEY, or run runtime-gateway login")
+            raise refused
         raise self._foreign(method, response)
 
     def _foreign(self, method: str, response: aiohttp.ClientResponse) -> Failure:

@@ -1,26 +1,62 @@
 """Input that users write for a command: YAML or JSON files, and ``--set a.b=value``."""
 
+import json
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
 
+def read_paths(path: str) -> list[dict[str, Any]]:
+    """Return the documents of a file, of the YAML and JSON files of a folder by name, or of stdin."""
+    folder, documents = Path(path), list[dict[str, Any]]()
+    files = sorted(map(str, folder.iterdir())) if folder.is_dir() else [path]
+    if folder.is_dir():
+        files = [file for file in files if file.endswith((".yaml", ".yml", ".json"))]
+    for file in files:
+        with click.File(encoding="utf-8")(file) as stream:  # a usage error where it cannot be opened
+            documents += read_documents(stream)
+    return documents
+
+
+def read_documents(stream: Any) -> list[dict[str, Any]]:
+    """Return the mappings of an open file with one or more documents; a printed list as its items. Raises as
+    :func:`read_file`."""
+    found = []
+    for document in _loaded(stream):
+        items = document["items"] if isinstance(document, dict) and document.get("object") == "list" else [document]
+        found += [_mapping(stream, item) for item in items]
+    return found
+
+
 def read_file(stream: Any) -> dict[str, Any]:
     """Return the mapping in an open file. Raises a usage error that names the line, never the content."""
+    found = _loaded(stream)
+    return _mapping(stream, found[0] if len(found) == 1 else None)
+
+
+def _mapping(stream: Any, document: Any) -> dict[str, Any]:
+    if not isinstance(document, dict):
+        raise click.BadParameter(f"{stream.name} does not hold a mapping", param_hint="-f")
+    return document
+
+
+def _loaded(stream: Any) -> list[Any]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
     try:
-        document = YAML(typ="safe", pure=True).load(stream.read())
+        text = stream.read()
+        with suppress(json.JSONDecodeError, RecursionError):  # YAML reads the two halves of an escaped character as two
+            return [json.loads(text)]
+        return list(YAML(typ="safe", pure=True).load_all(text))
     except MarkedYAMLError as exc:
         mark = exc.problem_mark
         where = f" in line {mark.line + 1}" if mark else ""
         raise click.BadParameter(f"{stream.name}: {exc.problem or 'not YAML'}{where}", param_hint="-f") from exc
     except (YAMLError, ValueError) as exc:
         raise click.BadParameter(f"{stream.name} is neither YAML nor JSON", param_hint="-f") from exc
-    if not isinstance(document, dict):
-        raise click.BadParameter(f"{stream.name} does not hold a mapping", param_hint="-f")
-    return document
 
 
 def put(document: dict[str, Any], assignments: tuple[str, ...]) -> None:

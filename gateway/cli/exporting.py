@@ -8,9 +8,10 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
+from gateway.cli.completing import KINDS, PROVIDERS
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.options import Connection, any_output, connection_options, examples, query_of
+from gateway.cli.options import Connection, any_output, connection_options, query_of
 from gateway.cli.output import note, show_list, table
 from gateway.cli.pages import pages
 
@@ -28,13 +29,20 @@ _COLUMNS: Final = table("ID, STATE, WHY")
 
 
 @click.command("export")
-@click.option("--provider", multiple=True, metavar="NAME", help="Only runtimes of this provider. Repeatable.")
+@click.option(
+    "--provider",
+    multiple=True,
+    **PROVIDERS,
+    metavar="NAME",
+    help="Only runtimes of this provider. Repeatable.",
+)
 @click.option("--scope", multiple=True, metavar="SCOPE", help="Only runtimes of this scope. Repeatable.")
-@click.option("--kind", multiple=True, help="Only runtimes of this kind. Repeatable.")
+@click.option("--kind", multiple=True, **KINDS, help="Only runtimes of this kind. Repeatable.")
 @click.option("-o", "--output", "path", type=click.Path(dir_okay=False), metavar="FILE", help="Instead of stdout.")
 @click.option("--resume", is_flag=True, help="Continue an export that ended early, with the same filters, in FILE.")
-@connection_options
-@examples("export --provider durable-main -o fleet.ndjson", "export --provider durable-main -o fleet.ndjson --resume")
+@connection_options(
+    "export --provider durable-main -o fleet.ndjson", "export --provider durable-main -o fleet.ndjson --resume"
+)
 def export(connection: Connection, path: str | None, resume: bool, **filters: Any) -> None:
     """Write what would make the runtimes again, one JSON object per line. Needs the scope admin.
 
@@ -117,7 +125,13 @@ def _parsed(raw: bytes | str) -> dict[str, Any]:
 
 @click.command("import")
 @click.argument("file", type=click.File(encoding="utf-8"))
-@click.option("--provider", required=True, metavar="NAME", help="Where to create the runtimes.")
+@click.option(
+    "--provider",
+    required=True,
+    **PROVIDERS,
+    metavar="NAME",
+    help="Where to create the runtimes.",
+)
 @click.option("--scope", metavar="SCOPE", help="The scope at this provider, if it has several.")
 @click.option("--dry-run", is_flag=True, help="Only plan it, and say what would prevent it.")
 @click.option(
@@ -132,9 +146,8 @@ def _parsed(raw: bytes | str) -> dict[str, Any]:
     metavar="FILE",
     help="What other references are called at the target, as for migrate plan.",
 )
-@connection_options
 @any_output
-@examples(
+@connection_options(
     "import fleet.ndjson --provider durable-new --dry-run",
     "import fleet.ndjson --provider durable-new --secrets secrets.yaml",
 )

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 class ExitCode(IntEnum):
@@ -23,7 +23,7 @@ class ExitCode(IntEnum):
 
 
 def one_line(text: object) -> str:
-    """Return ``text`` on one line, with control characters replaced by spaces: they could control a terminal."""
+    """Return ``text`` on one line, with spaces for characters that could control a terminal or cannot be printed."""
     return _CONTROL.sub(" ", str(text))
 
 
@@ -70,12 +70,13 @@ class Refused(Failure):
     """The gateway answered with a problem document."""
 
     def __init__(self, status: int, problem: Mapping[str, Any], retry_after: float | None = None) -> None:
-        code = str(problem.get("code") or status)
+        detail = str(problem.get("detail") or problem.get("title") or f"the gateway answered with status {status}")
+        detail, lines = _with_flags(detail, problem)
         super().__init__(
-            code,
-            str(problem.get("detail") or problem.get("title") or f"the gateway answered with status {status}"),
+            str(problem.get("code") or status),
+            detail,
             exit_code=_exit_code(status, problem),
-            lines=tuple(_lines(problem)),
+            lines=tuple(lines),
             retry_after=retry_after,
         )
         self.status = status
@@ -93,15 +94,44 @@ def _exit_code(status: int, problem: Mapping[str, Any]) -> ExitCode:
     return ExitCode.AUTH if status in {401, 403} else ExitCode.FAILED
 
 
-def _lines(problem: Mapping[str, Any]) -> list[str]:
+def _flag(where: str) -> str:
+    """Return the option of the running command that sets what a pointer, parameter or header names, else ``where``."""
+    context = click.get_current_context(silent=True)
+    if context is None:
+        return where
+    path = where.removeprefix("#/").replace("-", "_").split("/")
+    options = {str(each.name): each for each in context.command.params if isinstance(each, click.Option)}
+    found = [name for name in options if path[0].lower().startswith(name)]  # runtime_limit_seconds: --runtime-limit
+    if found:
+        return max(options[max(found, key=len)].opts, key=len)
+    written = [each.partition("=")[0] for each in context.params.get("assignments") or ()]
+    dotted = ".".join(path)
+    return next((f"--set {each}" for each in written if f".{dotted}.".endswith(f".{each}.")), where)
+
+
+def _with_flags(detail: str, problem: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """Return the detail and the further lines of a problem, with the options of the command in place of members of the
+    request. The only faulty field is not repeated in a line of its own."""
+    errors = [
+        (
+            str(error.get("pointer") or error.get("parameter") or error.get("header") or "request"),
+            str(error.get("detail")),
+        )
+        for error in problem.get("errors") or ()
+    ]
     lines = []
-    for error in problem.get("errors") or ():
-        where = error.get("pointer") or error.get("parameter") or error.get("header") or "request"
-        lines.append(f"{where}: {error.get('detail')}")
+    for where, text in errors:
+        flag = _flag(where)
+        if flag != where:
+            member = where.removeprefix("#/")
+            detail = detail.replace(f"send {member}: true", f"give {flag}").replace(f"{where}:", f"{flag}:")
+        lines.append(f"{flag}: {text}")
+        if len(errors) == 1 and (str(text) in detail or f"give {flag}" in detail):
+            lines.clear()
     if problem.get("provider_detail"):
         lines.append(f"{problem.get('provider')} said: {problem['provider_detail']}")
     if problem.get("intent"):
         lines.append(f"intent: {problem['intent']}")
     if problem.get("request_id"):
         lines.append(f"request id: {problem['request_id']}")
-    return lines
+    return detail, lines

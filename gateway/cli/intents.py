@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.completing import INTENTS, PROVIDERS
 from gateway.cli.intent_documents import (
     ATTEMPT_COLUMNS,
     DECISION_COLUMNS,
@@ -38,12 +39,17 @@ def intents() -> None:
 @_store_option
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state. Repeatable.")
 @click.option("--principal", help="Only the creates of this principal.")
-@click.option("--provider", "providers", multiple=True, help="Only those sent to this provider. Repeatable.")
+@click.option(
+    "--provider",
+    "providers",
+    multiple=True,
+    **PROVIDERS,
+    help="Only those sent to this provider. Repeatable.",
+)
 @click.option("--surplus", is_flag=True, help="Only those for which more than one runtime was found. Needs --config.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of intents.")
 @click.option("--cursor", help="Continue after the page that had this next_cursor.")
-@read_options
-@examples("intents list --state parked -o name", "intents list --config gateway.yaml")
+@read_options("intents list --state parked -o name", "intents list --config gateway.yaml")
 def list_intents(
     connection: Connection,
     file: str | None,
@@ -71,10 +77,9 @@ def list_intents(
 
 
 @intents.command()
-@click.argument("intent_id", metavar="INTENT")
+@click.argument("intent_id", metavar="INTENT", **INTENTS)
 @_store_option
-@read_options
-@examples("intents show in_0d4f…", "intents show in_0d4f… --config gateway.yaml")
+@read_options("intents show in_0d4f…", "intents show in_0d4f… --config gateway.yaml")
 def show(connection: Connection, intent_id: str, file: str | None, output: str) -> None:
     """Show what is recorded about a create: its attempts, and with --config also the look-ups and the lease.
 
@@ -107,7 +112,7 @@ def _os_user() -> str:
 
 
 @intents.command()
-@click.argument("intent_id", metavar="INTENT")
+@click.argument("intent_id", metavar="INTENT", **INTENTS)
 @_store_option
 @click.option("--made", metavar="REF", help="It created this runtime: the runtime's id, or the provider's own id.")
 @click.option("--absent", is_flag=True, help="It created nothing.")
@@ -117,8 +122,7 @@ def _os_user() -> str:
     show_default="the user of this process",
     help="Your name, with --config. Without it, the gateway records the principal of your key.",
 )
-@api_options
-@examples(
+@api_options(
     "intents resolve in_0d4f… --made durable-main.2489e9ad-…",
     'intents resolve in_0d4f… --config gateway.yaml --absent --note "asked the provider"',
 )

@@ -4,7 +4,17 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import Connection, api_options, connection_options, examples, output_option, read_options
+from gateway.cli.completing import KEYS
+from gateway.cli.options import (
+    Connection,
+    api_options,
+    confirm,
+    connection_options,
+    examples,
+    output_option,
+    read_options,
+    yes_option,
+)
 from gateway.cli.output import note, show_list, show_one, table
 
 
@@ -48,9 +58,8 @@ def keys() -> None:
 @click.option("--scopes", metavar="A,B", help="Only these scopes of the principal. Default: all.")
 @click.option("--name", help="What the key is for.")
 @click.option("--expires", metavar="TIME", help="A date, then its end in UTC, or a time as in RFC 3339.")
-@connection_options
 @_new_output
-@examples(
+@connection_options(
     "keys create --principal team-a --template shop > team-a.key",
     "keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01",
 )
@@ -73,8 +82,7 @@ def create(
 
 @keys.command("list")
 @click.option("--principal", metavar="NAME", help="Only the keys of this principal.")
-@read_options
-@examples("keys list", "keys list --principal team-a -o json")
+@read_options("keys list", "keys list --principal team-a -o json")
 def list_keys(connection: Connection, principal: str | None, output: str) -> None:
     """List the keys, without their texts. Keys of the settings can only be changed there."""
     query = () if principal is None else (("principal", principal),)
@@ -82,7 +90,7 @@ def list_keys(connection: Connection, principal: str | None, output: str) -> Non
 
 
 @keys.command()
-@click.argument("key_id", metavar="KEY")
+@click.argument("key_id", metavar="KEY", **KEYS)
 @click.option(
     "--overlap",
     type=click.IntRange(min=0),
@@ -91,18 +99,16 @@ def list_keys(connection: Connection, principal: str | None, output: str) -> Non
     metavar="SECONDS",
     help="For how long the old key works beside the new one.",
 )
-@connection_options
 @_new_output
-@examples("keys rotate $KEY_ID > team-a.key", "keys rotate $KEY_ID --overlap 86400")
+@connection_options("keys rotate $KEY_ID > team-a.key", "keys rotate $KEY_ID --overlap 86400")
 def rotate(connection: Connection, key_id: str, overlap: int, output: str) -> None:
     """Replace a key by a new one with the same rights. The old one ends after the overlap."""
     _show_new(connection.call("POST", "keys", key_id, "rotate", body={"overlap": overlap}), output)
 
 
 @keys.command()
-@click.argument("key_id", metavar="KEY")
-@connection_options
-@examples("keys revoke $KEY_ID")
+@click.argument("key_id", metavar="KEY", **KEYS)
+@connection_options("keys revoke $KEY_ID")
 def revoke(connection: Connection, key_id: str) -> None:
     """Revoke a key. Every process of the gateway refuses it a few seconds later at the latest."""
     connection.call("DELETE", "keys", key_id)
@@ -116,8 +122,7 @@ def principals() -> None:
 
 
 @principals.command("list")
-@read_options
-@examples("principals list", "principals list -o json")
+@read_options("principals list", "principals list -o json")
 def list_principals(connection: Connection, output: str) -> None:
     """List the principals of the settings and of the API, and those of tokens that are disabled."""
     document = connection.call("GET", "principals")
@@ -127,30 +132,29 @@ def list_principals(connection: Connection, output: str) -> None:
             note(f"warning: {item.get('name')}: {item['warning']}")
 
 
-@principals.command()
-@click.argument("name")
-@api_options
-@examples("principals disable team-a")
-def disable(connection: Connection, name: str, output: str) -> None:
-    """Refuse all keys and tokens of a principal. Its runtimes continue."""
-    show_one(connection.call("POST", "principals", name, "disable"), output, _PRINCIPAL_COLUMNS)
+def _switch(verb: str, text: str) -> None:
+    def command(connection: Connection, name: str, output: str) -> None:
+        show_one(connection.call("POST", "principals", name, verb), output, _PRINCIPAL_COLUMNS)
+
+    command.__doc__ = text
+    principals.command(verb)(click.argument("name")(api_options(f"principals {verb} team-a")(command)))
+
+
+_switch("disable", "Refuse all keys and tokens of a principal. Its runtimes continue.")
+_switch("enable", "Accept the keys and tokens of a disabled principal again.")
 
 
 @principals.command()
 @click.argument("name")
-@api_options
-@examples("principals enable team-a")
-def enable(connection: Connection, name: str, output: str) -> None:
-    """Accept the keys and tokens of a disabled principal again."""
-    show_one(connection.call("POST", "principals", name, "enable"), output, _PRINCIPAL_COLUMNS)
+@yes_option
+@connection_options("principals delete team-a")
+def delete(connection: Connection, name: str, yes: bool) -> None:
+    """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner.
 
-
-@principals.command()
-@click.argument("name")
-@connection_options
-@examples("principals delete team-a")
-def delete(connection: Connection, name: str) -> None:
-    """Delete a principal that was made by the API, and its keys. Its runtimes continue, and keep their owner."""
+    Asks on a terminal.
+    """
+    if not yes:
+        confirm(f"Delete the principal {name} and its keys?")
     connection.call("DELETE", "principals", name)
     note(f"deleted: {name}")
 

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.options import (
-    Command,
     Connection,
+    Decorator,
     api_options,
     connection_options,
-    examples,
     if_match_option,
     output_option,
     runtime_argument,
@@ -37,8 +36,8 @@ _instance_option = if_match_option(
 _ENDS: Final = frozenset({"stop", "reset"})  # these work from `failed`, which may still be seen for a while
 
 
-def _verb_options(command: Command) -> Command:
-    return runtime_arguments(wait_options(api_options(command)))
+def _verb_options(*lines: str) -> Decorator:
+    return lambda command: runtime_arguments(wait_options(api_options(*lines)(command)))
 
 
 def _transition(
@@ -70,8 +69,7 @@ def _transition(
 @click.command()
 @click.option("--secret-id", multiple=True, help="A stored secret to use instead of those in the config. Repeatable.")
 @click.option("--runtime-limit", type=click.IntRange(min=60), metavar="SECONDS", help="Maximum run time.")
-@_verb_options
-@examples("runtimes start $ID --wait", "runtimes start $ID --runtime-limit 3600")
+@_verb_options("runtimes start $ID --wait", "runtimes start $ID --runtime-limit 3600")
 def start(secret_id: tuple[str, ...], runtime_limit: int | None, **options: Any) -> None:
     """Start a runtime: give it compute if it has none."""
     body: dict[str, Any] = {}
@@ -83,16 +81,14 @@ def start(secret_id: tuple[str, ...], runtime_limit: int | None, **options: Any)
 
 
 @click.command()
-@_verb_options
-@examples("runtimes pause research-agent --wait", "runtimes pause -l team=shop")
+@_verb_options("runtimes pause research-agent --wait", "runtimes pause -l team=shop")
 def pause(**options: Any) -> None:
     """Pause a running runtime: freeze its compute and keep its state."""
     _transition("pause", {}, **options)
 
 
 @click.command()
-@_verb_options
-@examples("runtimes resume $ID --wait --timeout 60")
+@_verb_options("runtimes resume $ID --wait --timeout 60")
 def resume(**options: Any) -> None:
     """Resume a paused runtime."""
     _transition("resume", {}, **options)
@@ -101,8 +97,7 @@ def resume(**options: Any) -> None:
 @click.command()
 @_instance_option
 @yes_option
-@_verb_options
-@examples("runtimes reset research-agent", "runtimes reset $ID --if-match $INSTANCE_ID --yes")
+@_verb_options("runtimes reset research-agent", "runtimes reset $ID --if-match $INSTANCE_ID --yes")
 def reset(yes: bool, **options: Any) -> None:
     """Reset a runtime: discard its compute and the state inside, and keep the runtime itself. Asks on a terminal."""
     _transition("reset", {}, ask=None if yes else "Discard the state of", **options)
@@ -111,8 +106,7 @@ def reset(yes: bool, **options: Any) -> None:
 @click.command()
 @click.option("--discard-state", is_flag=True, help="Confirm that the state inside is lost, if stopping loses it.")
 @_instance_option
-@_verb_options
-@examples(
+@_verb_options(
     "runtimes stop $BROWSER_ID",
     "runtimes stop $DURABLE_ID --discard-state --wait",
     "runtimes stop $DURABLE_ID --discard-state --if-match $INSTANCE_ID",
@@ -135,9 +129,8 @@ def stop(discard_state: bool, **options: Any) -> None:
     metavar="SECONDS",
     help="By how long to postpone the expiry.",
 )
-@connection_options
 @output_option("table", "json", "yaml")
-@examples("runtimes keepalive $ID --extend 900")
+@connection_options("runtimes keepalive $ID --extend 900")
 def keepalive(connection: Connection, runtime_id: str, extend: int, output: str) -> None:
     """Postpone the expiry of a running runtime."""
     show_details(connection.call("POST", "runtimes", runtime_id, "keepalive", body={"extend_seconds": extend}), output)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 from click.core import ParameterSource
 
+from gateway.cli.completing import KINDS, PROVIDERS, RUNTIMES, STATES
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.move_report import next_steps, report, template, why
@@ -79,15 +80,35 @@ def migrate() -> None:
 
 
 @migrate.command()
-@click.option("--from", "source", required=True, metavar="PROVIDER", help="Where the runtimes are.")
-@click.option("--to", "target", required=True, metavar="PROVIDER", help="Where they go.")
+@click.option(
+    "--from",
+    "source",
+    required=True,
+    **PROVIDERS,
+    metavar="PROVIDER",
+    help="Where the runtimes are.",
+)
+@click.option("--to", "target", required=True, **PROVIDERS, metavar="PROVIDER", help="Where they go.")
 @click.option("--from-scope", metavar="SCOPE", help="Only runtimes of this scope.")
 @click.option("--to-scope", metavar="SCOPE", help="The scope at the target, if its provider has several.")
-@click.option("--kind", help="Only runtimes of this kind.")
-@click.option("--state", "states", multiple=True, help="Only runtimes in this state. Repeatable.")
+@click.option("--kind", help="Only runtimes of this kind.", **KINDS)
+@click.option(
+    "--state",
+    "states",
+    multiple=True,
+    help="Only runtimes in this state. Repeatable.",
+    **STATES,
+)
 @click.option("--name", help="Only the runtime of this name.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only with this label. Repeatable.")
-@click.option("--id", "ids", multiple=True, metavar="RUNTIME", help="Only this runtime, by id or name. Repeatable.")
+@click.option(
+    "--id",
+    "ids",
+    multiple=True,
+    **RUNTIMES,
+    metavar="RUNTIME",
+    help="Only this runtime, by id or name. Repeatable.",
+)
 @click.option(
     "--mappings",
     type=click.Path(dir_okay=False),
@@ -115,9 +136,8 @@ def migrate() -> None:
 @click.option("--max-double-running", type=click.IntRange(1), help="Runtimes that run at both ends at once.")
 @click.option("--stop-on-errors", type=click.IntRange(1), help="Failed runtimes after which the move is paused.")
 @click.option("--force", is_flag=True, help="Delete also runtimes that the gateway has only adopted.")
-@connection_options
 @output_option("report", "json", "yaml")
-@examples(
+@connection_options(
     "migrate plan --from durable-main --to durable-new",
     "migrate plan --from durable-main --to durable-new --label team=shop --mappings mappings.yaml",
     "migrate plan --from bctrl-main --to browsers-main -o json",
@@ -155,8 +175,7 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
 
 @migrate.command("list")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of moves.")
-@read_options
-@examples("migrate list")
+@read_options("migrate list")
 def list_moves(connection: Connection, limit: int, output: str) -> None:
     """List the moves, newest first."""
     show_list(connection.run(lambda client: pages(client, "moves", limit=limit)), output, _MOVE_COLUMNS)
@@ -164,8 +183,7 @@ def list_moves(connection: Connection, limit: int, output: str) -> None:
 
 @migrate.command()
 @move_argument
-@read_options
-@examples("migrate status mv_019a…")
+@read_options("migrate status mv_019a…")
 def status(connection: Connection, move_id: str, output: str) -> None:
     """Show how far a move is."""
     move = connection.call("GET", "moves", move_id)
@@ -180,8 +198,7 @@ def status(connection: Connection, move_id: str, output: str) -> None:
 @migrate.command("items")
 @move_argument
 @click.option("--state", "states", multiple=True, type=click.Choice(_STATES), help="Only in this state. Repeatable.")
-@read_options
-@examples("migrate items mv_019a… --state blocked", "migrate items mv_019a… -o json")
+@read_options("migrate items mv_019a… --state blocked", "migrate items mv_019a… -o json")
 def list_items(connection: Connection, move_id: str, states: tuple[str, ...], output: str) -> None:
     """List the runtimes of a move. JSON has everything that the plan says about each."""
     query = query_of({"state": states})
@@ -192,8 +209,7 @@ def list_items(connection: Connection, move_id: str, states: tuple[str, ...], ou
 @migrate.command()
 @move_argument
 @click.option("--csv", "as_csv", is_flag=True, help="Print comma-separated values with a header.")
-@api_options
-@examples("migrate ids mv_019a… --csv > ids.csv")
+@api_options("migrate ids mv_019a… --csv > ids.csv")
 def ids(connection: Connection, move_id: str, as_csv: bool, output: str) -> None:
     """Map the old ids of a move to the new ones: those of the gateway, and the providers' own.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.options import Connection, connection_options, examples, move_argument, output_option, yes_option
+from gateway.cli.options import Connection, connection_options, move_argument, output_option, yes_option
 from gateway.cli.output import note, show_document, show_list, table
 
 if TYPE_CHECKING:
@@ -39,9 +39,8 @@ def _waits(command: Command) -> Command:
 @click.option("--digest", required=True, help="That of the plan that you have read.")
 @yes_option
 @_waits
-@connection_options
 @output_option("text", "json", "yaml")
-@examples("migrate apply mv_019a… --digest sha256:4f1c… --yes")
+@connection_options("migrate apply mv_019a… --digest sha256:4f1c… --yes")
 def apply(connection: Connection, move_id: str, digest: str, yes: bool, wait: bool, output: str) -> None:
     """Move the runtimes of a plan, and show how far it is.
 
@@ -63,9 +62,8 @@ def _simple(verb: str, text: str) -> click.Command:
         _change(connection, move_id, verb, None, wait=wait, output=output)
 
     command.__doc__ = text
-    shown = output_option("text", "json", "yaml")(examples(f"migrate {verb} mv_019a…")(command))
-    connected = move_argument(_waits(connection_options(shown)))
-    return click.command(verb)(connected)
+    shown = output_option("text", "json", "yaml")(connection_options(f"migrate {verb} mv_019a…")(command))
+    return click.command(verb)(move_argument(_waits(shown)))
 
 
 @click.command()
@@ -79,9 +77,8 @@ def _simple(verb: str, text: str) -> click.Command:
 )
 @click.option("--discard", is_flag=True, help="Give up what has changed at the target.")
 @_waits
-@connection_options
 @output_option("text", "json", "yaml")
-@examples("migrate rollback mv_019a… --dry-run", "migrate rollback mv_019a… --sync-back config,capabilities")
+@connection_options("migrate rollback mv_019a… --dry-run", "migrate rollback mv_019a… --sync-back config,capabilities")
 def rollback(
     connection: Connection, move_id: str, dry_run: bool, sync_back: str, discard: bool, wait: bool, output: str
 ) -> None:
@@ -117,7 +114,7 @@ def _change(
         move = await client.call("POST", "moves", move_id, verb, body=body)
         return await _followed(client, move) if wait else move
 
-    move = connection.run(work)
+    move = connection.run(work, silent=True)  # it shows a bar of its own
     counts = ", ".join(f"{count} {state}" for state, count in move["counts"].items())
     if output == "text":
         click.echo(f"{move['id']}: {move['state']} ({counts})")

@@ -5,6 +5,7 @@ import inspect
 import re
 import sys
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -12,10 +13,14 @@ from urllib.parse import urlsplit
 import click
 from click.core import ParameterSource
 
+from gateway.cli import contexts
+from gateway.cli.completing import MOVES, RUNTIMES
+
 if TYPE_CHECKING:
     from gateway.cli.client import Client
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 T = TypeVar("T")
 
 DEFAULT_SERVER: Final = "http://127.0.0.1:8080"
@@ -27,24 +32,29 @@ _TAG: Final = re.compile(r"[\x21\x23-\x7e]+\Z")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """The gateway to use, and the key to use it with. ``api_key`` does not appear in the repr."""
+    """The gateway to use, and the key to use it with. Keys do not appear in the repr."""
 
     server: str
     api_key: str | None
+    given_key: str | None = None
+    """The key of an option or a variable, not of a context."""
 
     def __repr__(self) -> str:
         return f"Connection({self.server})"
 
-    def run(self, work: "Callable[[Client], Awaitable[T]]") -> T:
+    def run(self, work: "Callable[[Client], Awaitable[T]]", *, silent: bool = False) -> T:
+        """Do ``work`` with a client. A terminal shows that it takes time, unless the work is ``silent`` or shows it."""
         import asyncio
 
         from gateway.cli.client import Client
+        from gateway.cli.progress import progress
 
         async def running() -> T:
             async with Client(self.server, self.api_key) as client:
                 return await work(client)
 
-        return asyncio.run(running())
+        with nullcontext() if silent else progress(f"waiting for {self.server}"):
+            return asyncio.run(running())
 
     def call(self, method: str, *parts: str, **options: Any) -> dict[str, Any]:
         """Send one request. The arguments are those of ``Client.call``, with names where ids are in the path."""
@@ -59,10 +69,12 @@ class Connection:
         return None if reference is None else self.run(lambda client: id_of(client, reference))
 
 
-def examples(*arguments: str) -> Callable[[Command], Command]:
-    """Return a decorator that adds example command lines to the help. Each is written without ``runtime-gateway``."""
+def examples(*arguments: str) -> Decorator:
+    """Return a decorator that adds command lines, written without ``runtime-gateway``, to the help."""
 
     def with_examples(command: Command) -> Command:
+        if not arguments:
+            return command
         lines = ["\b", "Example:" if len(arguments) == 1 else "Examples:"]
         lines += [f"  runtime-gateway {line}" for line in arguments]
         command.__doc__ = f"{inspect.getdoc(command)}\n\n" + "\n".join(lines)
@@ -71,33 +83,40 @@ def examples(*arguments: str) -> Callable[[Command], Command]:
     return with_examples
 
 
-def connection_options(command: Command) -> Command:
-    """Add ``--server`` and ``--api-key``; the command receives them as ``connection``."""
+def connection_options(*lines: str) -> Decorator:
+    """Return a decorator that adds ``--server``, ``--api-key`` and ``--context``, which the command receives as
+    ``connection``, and :func:`examples`."""
 
-    @click.option(
-        "--server",
-        envvar="RTGW_SERVER",
-        default=DEFAULT_SERVER,
-        show_default=True,
-        show_envvar=True,
-        callback=_server,
-        help="Base URL of the gateway.",
-    )
-    @click.option(
-        "--api-key",
-        envvar="RTGW_API_KEY",
-        show_envvar=True,
-        callback=_api_key,
-        help="Your key for the gateway. Prefer the variable: the process list shows options.",
-    )
-    @functools.wraps(command)
-    def connected(*args: Any, server: str, api_key: str | None, **kwargs: Any) -> Any:
-        return command(*args, connection=Connection(server, api_key), **kwargs)
+    def connect(command: Command) -> Command:
+        @functools.wraps(command)
+        def connected(*args: Any, **kwargs: Any) -> Any:
+            kwargs = {name: value for name, value in kwargs.items() if name not in _CONNECTION}
+            return command(*args, connection=connection_of(click.get_current_context()), **kwargs)
 
-    return connected
+        for option in _CONNECTION.values():
+            connected = option(connected)
+        return examples(*lines)(connected)
+
+    return connect
 
 
-def output_option(*choices: str) -> Callable[[Command], Command]:
+def connection_of(ctx: click.Context) -> Connection:
+    """Return the gateway and the key: those of options, else of a named context, of the variables, of the current one.
+
+    The key of a context is used only for the server of that context.
+    """
+    name, server, given = (ctx.params.get(each) for each in ("context", "server", "api_key"))
+    if name is not None:
+        typed = ParameterSource.COMMANDLINE
+        server = server if ctx.get_parameter_source("server") is typed else None
+        given = given if ctx.get_parameter_source("api_key") is typed else None
+    stored = contexts.kept(name) if name is not None or server is None or given is None else {}
+    server = server or stored.get("server") or DEFAULT_SERVER
+    key = given or (stored.get("api_key") if server == stored.get("server") else None)
+    return Connection(server, key, given)
+
+
+def output_option(*choices: str) -> Decorator:
     """Return a decorator that adds ``-o``, and ``--query`` where a document can be printed. The first choice is the
     default."""
 
@@ -127,35 +146,38 @@ def output_option(*choices: str) -> Callable[[Command], Command]:
 any_output = output_option("table", "wide", "json", "yaml", "name")
 
 
-def api_options(command: Command) -> Command:
-    """Add the options of a command that prints what the API returns: ``connection`` and ``output``."""
-    return connection_options(any_output(command))
+def api_options(*lines: str) -> Decorator:
+    """Return a decorator for a command that prints what the API returns: :func:`connection_options`, and ``-o``."""
+    return lambda command: any_output(connection_options(*lines)(command))
 
 
-def read_options(command: Command) -> Command:
-    """Add the options of a command that only reads: as :func:`api_options`, and ``--watch``."""
+def read_options(*lines: str) -> Decorator:
+    """Return a decorator for a command that only reads: :func:`api_options`, and ``--watch``."""
 
-    @functools.wraps(command)
-    def reading(*args: Any, watch: bool, **kwargs: Any) -> Any:
-        if not watch:
-            return command(*args, **kwargs)
-        from gateway.cli.watching import repeat
+    def readable(command: Command) -> Command:
+        @click.option("--watch", "-w", is_flag=True, help="Print what is new or changes, until Ctrl-C.")
+        @functools.wraps(command)
+        def reading(*args: Any, watch: bool, **kwargs: Any) -> Any:
+            if not watch:
+                return command(*args, **kwargs)
+            from gateway.cli.watching import repeat
 
-        return repeat(functools.partial(command, *args, **kwargs))
+            return repeat(functools.partial(command, *args, **kwargs))
 
-    shown = click.option("--watch", "-w", is_flag=True, help="Print what changes, until Ctrl-C.")(reading)
-    return api_options(shown)
+        return api_options(*lines)(reading)
+
+    return readable
 
 
 def runtime_argument(command: Command) -> Command:
     """Add the argument ``runtime_id``, an id or a name."""
-    return click.argument("runtime_id", metavar="RUNTIME")(command)
+    return click.argument("runtime_id", metavar="RUNTIME", **RUNTIMES)(command)
 
 
 def runtime_arguments(command: Command) -> Command:
     """Add arguments and ``-l``, which select runtimes; the command receives ``chosen``."""
 
-    @click.argument("references", metavar="[RUNTIME]...", nargs=-1)
+    @click.argument("references", metavar="[RUNTIME]...", nargs=-1, **RUNTIMES)
     @label_option
     @functools.wraps(command)
     def choosing(*args: Any, references: tuple[str, ...], label: tuple[str, ...], **kwargs: Any) -> Any:
@@ -178,7 +200,7 @@ def confirm(question: str) -> None:
 
 
 def move_argument(command: Command) -> Command:
-    return click.argument("move_id", metavar="MOVE")(command)
+    return click.argument("move_id", metavar="MOVE", **MOVES)(command)
 
 
 def wait_options(command: Command) -> Command:
@@ -217,7 +239,7 @@ def idempotency_options(command: Command) -> Command:
     )(command)
 
 
-def if_match_option(metavar: str, help_text: str) -> Callable[[Command], Command]:
+def if_match_option(metavar: str, help_text: str) -> Decorator:
     """Return a decorator that adds ``--if-match``; the command receives ``if_match``, the headers to send."""
     return click.option("--if-match", metavar=metavar, callback=_if_match, help=help_text)
 
@@ -251,12 +273,9 @@ def _labels(_ctx: click.Context, _param: click.Parameter, values: tuple[str, ...
     return values
 
 
-label_option = click.option(
-    "-l", "--label", multiple=True, metavar="KEY=VALUE", callback=_labels, help="Only with this label. Repeatable."
-)
-
-
-def _server(_ctx: click.Context, _param: click.Parameter, value: str) -> str:
+def _server(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:
+    if not value:
+        return None
     try:
         parts = urlsplit(value)
         usable = parts.scheme in {"http", "https"} and parts.hostname and (parts.port is None or parts.port > 0)
@@ -308,3 +327,32 @@ def pairs(values: tuple[str, ...], option: str) -> dict[str, str]:
             raise click.BadParameter(f"{value!r} is not KEY=VALUE", param_hint=option)
         found[key] = text
     return found
+
+
+_CONNECTION: Final = {
+    "server": click.option(
+        "--server",
+        envvar="RTGW_SERVER",
+        show_default=f"that of the context, or {DEFAULT_SERVER}",
+        show_envvar=True,
+        callback=_server,
+        help="Base URL of the gateway.",
+    ),
+    "api_key": click.option(
+        "--api-key",
+        envvar="RTGW_API_KEY",
+        show_envvar=True,
+        callback=_api_key,
+        help="Your key for the gateway. Prefer the variable or login: the process list shows options.",
+    ),
+    "context": click.option(
+        "--context",
+        envvar="RTGW_CONTEXT",
+        show_envvar=True,
+        shell_complete=contexts.complete,
+        help="The gateway and the key that login has kept under this name.",
+    ),
+}
+label_option = click.option(
+    "-l", "--label", multiple=True, metavar="KEY=VALUE", callback=_labels, help="Only with this label. Repeatable."
+)

@@ -23,8 +23,7 @@ def owners() -> None:
 
 @owners.command("list")
 @click.option("--owner", help="Only runtimes of this principal or group.")
-@read_options
-@examples("owners list", "owners list --owner shop")
+@read_options("owners list", "owners list --owner shop")
 def list_owners(connection: Connection, output: str, owner: str | None) -> None:
     """List the runtimes of all providers with their owners; empty where the owner is not known."""
     query = query_of({"owner": owner})
@@ -34,8 +33,7 @@ def list_owners(connection: Connection, output: str, owner: str | None) -> None:
 @owners.command()
 @runtime_arguments
 @click.option("--owner", required=True, help="The principal or group, or - to remove the assignment.")
-@api_options
-@examples("owners assign durable-main.2489e9ad-… --owner shop")
+@api_options("owners assign durable-main.2489e9ad-… --owner shop")
 def assign(connection: Connection, chosen: "Chosen", owner: str, output: str) -> None:
     """Assign runtimes to an owner (scope admin). Other replicas know the change a few seconds later."""
     body = {"owner": None if owner == "-" else owner}

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.completing import PROVIDERS
 from gateway.cli.failures import ExitCode
 from gateway.cli.options import Connection, api_options, examples, read_options
 from gateway.cli.output import show_details, show_list, table
@@ -39,8 +40,7 @@ def providers() -> None:
 
 
 @providers.command("list")
-@read_options
-@examples("providers list", "providers list -o name")
+@read_options("providers list", "providers list -o name")
 def list_providers(connection: Connection, output: str) -> None:
     """List the providers with their problems, in the order of the settings.
 
@@ -52,19 +52,17 @@ def list_providers(connection: Connection, output: str) -> None:
 
 
 @providers.command()
-@click.argument("name")
-@read_options
-@examples("providers get durable-demo", "providers get durable-demo -o json")
+@click.argument("name", **PROVIDERS)
+@read_options("providers get durable-demo", "providers get durable-demo -o json")
 def get(connection: Connection, name: str, output: str) -> None:
     """Show one provider: its features, its health, and the limits and circuit breaker of each class of work."""
     show_details(connection.call("GET", "providers", name), output, _COLUMNS)
 
 
 @providers.command()
-@click.argument("name")
+@click.argument("name", **PROVIDERS)
 @click.option("--config", "-c", "file", type=click.Path(), help="Call the provider directly, with this settings file.")
-@api_options
-@examples("providers test durable-main --config gateway.yaml", "providers test durable-demo")
+@api_options("providers test durable-main --config gateway.yaml", "providers test durable-demo")
 def test(connection: Connection, name: str, file: str | None, output: str) -> None:
     """Test whether a provider responds and accepts the gateway's credentials.
 

@@ -1,7 +1,7 @@
 """Names where ids are accepted, and commands on several runtimes."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,7 +26,7 @@ _IDS: Final = {
 """The form of an id, by the last segment of the path of its list."""
 
 _NO_SUCH_ID: Final = frozenset({"not_found", "provider_not_configured"})
-_ENDED: Final = frozenset({"stopped", "failed"})  # these do not hold their name any longer
+ENDED: Final = frozenset({"stopped", "failed"})  # these do not hold their name any longer
 _AT_ONCE: Final = 8
 _MOST: Final = 1000  # intents that are searched for a name, the newest first
 
@@ -49,7 +49,7 @@ async def on(
                 raise
             refused = failure
     try:
-        found = await _named(client, reference, parts, reads=reads)
+        found = await named(client, reference, parts, reads=reads)
     except Failure as failure:
         raise refused or failure from failure
     if not found:
@@ -73,7 +73,14 @@ async def id_of(client: "Client", reference: str) -> str:
     return await on(client, reference, itself, "runtimes", reads=True)
 
 
-async def _named(client: "Client", name: str, parts: tuple[str, ...], *, reads: bool) -> list[Item]:
+async def named(
+    client: "Client",
+    name: str,
+    parts: tuple[str, ...] = ("runtimes",),
+    *,
+    query: Sequence[tuple[str, str]] = (),
+    reads: bool = False,
+) -> list[Item]:
     """Return the items with this name; of runtimes, those that have ended only if there are no others."""
     from gateway.cli.pages import pages
 
@@ -82,14 +89,14 @@ async def _named(client: "Client", name: str, parts: tuple[str, ...], *, reads: 
     if parts != ("runtimes",):
         items = (await client.call("GET", *parts))["items"]
         return [item for item in items if name in {item.get("name"), item.get("id")}]
-    document = await pages(client, *parts, query=[("name", name)])
+    document = await pages(client, *parts, query=[("name", name), *query])
     found: list[Item] = document["items"]
     # A provider without a fixed scope cannot be searched: its runtimes are used by id.
     missing = [each["provider"] for each in document["incomplete"] if each["problem"].get("code") != "invalid_request"]
     if missing and not (reads and found):
         detail = f"{', '.join(missing)} cannot be searched for the name {name} now: use the id of the runtime"
         raise Failure("name_unknown", detail, exit_code=ExitCode.PARTIAL)
-    return [item for item in found if item.get("state") not in _ENDED] or found
+    return [item for item in found if item.get("state") not in ENDED] or found
 
 
 async def call(client: "Client", method: str, *parts: str, **options: Any) -> dict[str, Any]:
@@ -132,14 +139,17 @@ class Chosen:
         """
         codes: list[int] = []
 
+        chosen = [(each, each) for each in self.references] or connection.run(
+            lambda client: self._labelled(client, codes)
+        )
+        if ask and chosen:
+            from gateway.cli.options import confirm
+
+            confirm(f"{ask} {', '.join(name for _, name in chosen)}?")
+
         async def all_of_them(client: "Client") -> list[Any]:
             import asyncio
 
-            chosen = [(each, each) for each in self.references] or await self._labelled(client, codes)
-            if ask and chosen:
-                from gateway.cli.options import confirm
-
-                confirm(f"{ask} {', '.join(name for _, name in chosen)}?")
             places = asyncio.Semaphore(_AT_ONCE)
 
             async def one(reference: str) -> Any:

@@ -24,9 +24,8 @@ def runtime_config() -> None:
 
 @runtime_config.command("get")
 @runtime_argument
-@connection_options
 @output_option("yaml", "json")
-@examples("runtimes config get $ID", "runtimes config get $ID -o json")
+@connection_options("runtimes config get $ID", "runtimes config get $ID -o json")
 def get_config(connection: Connection, runtime_id: str, output: str) -> None:
     """Print the config with its version and digest."""
     show_document(connection.call("GET", "runtimes", runtime_id, "config"), output)
@@ -37,9 +36,8 @@ def get_config(connection: Connection, runtime_id: str, output: str) -> None:
 @click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override one field. Repeatable.")
 @if_match_option("DIGEST", "Only if the config still has this digest; otherwise nothing is done (412).")
-@connection_options
 @output_option("yaml", "json")
-@examples(
+@connection_options(
     "runtimes config set $ID -f config.yaml",
     "runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST",
 )

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.documents import put, read_file
-from gateway.cli.failures import ExitCode
+from gateway.cli.applying import apply, creatable
+from gateway.cli.completing import KINDS, PROVIDERS, STATES
+from gateway.cli.documents import put, read_documents
+from gateway.cli.failures import ExitCode, Refused
 from gateway.cli.options import (
     Connection,
     api_options,
@@ -24,7 +26,7 @@ from gateway.cli.options import (
     wait_options,
     yes_option,
 )
-from gateway.cli.output import RUNTIMES, note, show_details, show_list, show_one, table
+from gateway.cli.output import QUERY, RUNTIMES, note, show, show_details, show_list, table
 from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
@@ -41,20 +43,19 @@ def runtimes() -> None:
 
 
 @runtimes.command("list")
-@click.option("--kind", multiple=True, help="Only this kind. Repeatable.")
-@click.option("--provider", multiple=True, help="Only of this provider. Repeatable.")
+@click.option("--kind", multiple=True, **KINDS, help="Only this kind. Repeatable.")
+@click.option("--provider", multiple=True, **PROVIDERS, help="Only of this provider. Repeatable.")
 @click.option(
     "--scope", multiple=True, help="Only in this scope. Required for providers without a fixed scope. Repeatable."
 )
-@click.option("--state", multiple=True, help="Only in this state. Repeatable.")
+@click.option("--state", multiple=True, **STATES, help="Only in this state. Repeatable.")
 @click.option("--name", help="Only with this name.")
 @click.option("--project", help="Only of this project (key or id).")
 @click.option("--owner", help="Only of this owner, a principal or a group; me: of the caller.")
 @click.option("--partial", type=click.Choice(["allow", "deny"]), help="If a provider fails: list the others, or fail.")
 @click.option("--limit", type=click.IntRange(min=1), help="Maximum number of runtimes. Default: all.")
 @label_option
-@read_options
-@examples("runtimes list", "runtimes list --kind browser --state running -o name")
+@read_options("runtimes list", "runtimes list --kind browser --state running -o name")
 def list_runtimes(connection: Connection, output: str, limit: int | None, **filters: Any) -> None:
     """List the runtimes of all providers. The command reads all pages.
 
@@ -76,13 +77,21 @@ def list_runtimes(connection: Connection, output: str, limit: int | None, **filt
 
 @runtimes.command()
 @runtime_arguments
-@read_options
-@examples("runtimes get research-agent", "runtimes get $ID -o json", "runtimes get -l team=shop --query 'items[].id'")
+@read_options("runtimes get research-agent", "runtimes get -l team=shop --query 'items[].id'")
 def get(connection: Connection, chosen: "Chosen", output: str) -> None:
-    """Show one runtime with all its fields, or a list of several."""
+    """Show one runtime with all its fields, or a list of several.
+
+    YAML includes the config of a durable runtime, so that runtimes create -f can make the same again.
+    """
 
     async def work(client: "Client", runtime_id: str) -> dict[str, Any]:
-        return await client.call("GET", "runtimes", runtime_id)
+        runtime = await client.call("GET", "runtimes", runtime_id)
+        if output == "yaml" and QUERY not in click.get_current_context().meta and runtime["kind"] == "durable":
+            try:
+                runtime["config"] = (await client.call("GET", "runtimes", runtime_id, "config"))["config"]
+            except Refused as refused:
+                note(f"without its config: {refused.code}: {refused.message}")
+        return runtime
 
     def shown(found: dict[str, Any]) -> None:
         (show_list if "items" in found else show_details)(found, output, RUNTIMES)
@@ -92,9 +101,9 @@ def get(connection: Connection, chosen: "Chosen", output: str) -> None:
 
 @runtimes.command()
 @click.option("-f", "--file", "stream", type=click.File(), help="The request as YAML or JSON; - is stdin.")
-@click.option("--kind", help="durable or browser.")
+@click.option("--kind", help="durable or browser.", **KINDS)
 @click.option("--name", help="The name. Default: the gateway generates one.")
-@click.option("--provider", help="The provider. Default: the gateway chooses one.")
+@click.option("--provider", help="The provider. Default: the gateway chooses one.", **PROVIDERS)
 @click.option("--scope", help="The provider's scope. Required for a provider without a fixed scope.")
 @click.option("--project", help="durable: the project (key or id).")
 @click.option("--driver", help="browser: puppeteer, playwright, selenium or stagehand.")
@@ -104,12 +113,12 @@ def get(connection: Connection, chosen: "Chosen", output: str) -> None:
 @click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Set any field. Repeatable.")
 @idempotency_options
 @wait_options
-@api_options
-@examples(
+@api_options(
     "runtimes create --kind durable --name research-agent --label team=shop --start --wait",
     "runtimes create --kind browser --set launch.mode=ephemeral --set launch.humanize=true",
     "runtimes create -f agent.yaml --set config.resources.cpu_cores=4",
     "runtimes create -f agent.yaml --idempotency-key order-4711 --retry-for 600",
+    "runtimes create -f - --name copy < printed.yaml",
 )
 def create(
     connection: Connection,
@@ -122,25 +131,33 @@ def create(
     patience: float | None,
     **fields: Any,
 ) -> None:
-    """Create a runtime. Flags override the file, and --set overrides both.
+    """Create a runtime. Flags override the file, and --set overrides both. A file may hold several documents.
 
     If the outcome is unknown, for example because the connection was lost, the command repeats the same request under
     the same idempotency key, which never creates a second runtime. Exit code 5: the outcome is still unknown. The
     error then shows the command that continues this create.
     """
-    body = read_file(stream) if stream is not None else {}
-    body.update({name: value for name, value in fields.items() if value is not None})
-    if label:
-        body["labels"] = {**(body.get("labels") or {}), **pairs(label, "--label")}
-    put(body, assignments)
-    if "kind" not in body:
-        raise click.UsageError("Give --kind, or a file with a kind.")
-    runtime = connection.run(lambda client: _create(client, body, idempotency_key, retry_for, patience))
-    if runtime.get("created") is False:
-        note(f"note: {runtime.get('id')} already existed")
-    for warning in runtime.get("warnings") or ():
-        note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
-    show_one(runtime, output)
+    bodies = [creatable(document) for document in read_documents(stream)] if stream is not None else [{}]
+    if len(bodies) > 1 and (fields["name"] or idempotency_key):
+        raise click.UsageError("--name and --idempotency-key are for one runtime, and the file has several.")
+    for body in bodies:
+        body.update({name: value for name, value in fields.items() if value is not None})
+        if label:
+            body["labels"] = {**(body.get("labels") or {}), **pairs(label, "--label")}
+        put(body, assignments)
+        if "kind" not in body:
+            raise click.UsageError("Give --kind, or a file with a kind.")
+
+    async def work(client: "Client") -> list[Mapping[str, Any]]:
+        return [await _create(client, body, idempotency_key, retry_for, patience) for body in bodies]
+
+    made = connection.run(work)
+    for runtime in made:
+        if runtime.get("created") is False:
+            note(f"note: {runtime.get('id')} already existed")
+        for warning in runtime.get("warnings") or ():
+            note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
+    show(made[0] if len(made) == 1 else {"object": "list", "items": made}, output)
 
 
 async def _create(
@@ -162,8 +179,7 @@ async def _create(
 @runtime_arguments
 @wait_options
 @yes_option
-@connection_options
-@examples("runtimes delete research-agent --wait", "runtimes delete -l team=shop --yes")
+@connection_options("runtimes delete research-agent --wait", "runtimes delete -l team=shop --yes")
 def delete(connection: Connection, chosen: "Chosen", patience: float | None, yes: bool) -> None:
     """Delete runtimes permanently, if their providers support this. Asks on a terminal."""
 
@@ -181,11 +197,13 @@ def delete(connection: Connection, chosen: "Chosen", patience: float | None, yes
 @runtimes.command()
 @runtime_argument
 @click.option("--protocol", help="Only this protocol: runtime_server, cdp, webdriver or live_view.")
-@connection_options
 @output_option("table", "json", "yaml")
-@examples("runtimes connect research-agent", "runtimes connect $ID --protocol cdp -o json")
+@connection_options("runtimes connect research-agent", "runtimes connect $ID --protocol cdp -o json")
 def connect(connection: Connection, runtime_id: str, protocol: str | None, output: str) -> None:
     """Print the connections of a running runtime: protocol, URL and token. The tokens are secrets."""
     body = {} if protocol is None else {"protocol": protocol}
     found = connection.call("POST", "runtimes", runtime_id, "connections", body=body)
     show_list(found, "wide" if output == "table" else output, _CONNECTION_COLUMNS)  # a part of a URL is of no use
+
+
+runtimes.add_command(apply)

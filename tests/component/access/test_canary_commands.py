@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import click
+import pytest
 from click.testing import CliRunner
 
 from gateway.app import plugins
@@ -71,10 +72,15 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
         "target": "browsers-demo",
         "provider": "browsers-demo",
         "digest": "none",
+        "paths": str(folder / "apply.json"),
+        "shell": "bash",
+        "words": "runtimes",
     }
     if name == "import":
         values["file"] = str(folder / "fleet.ndjson")
     values["name"] = thing.provider if name.startswith("providers") else thing.principal
+    if name.startswith("context"):
+        values["name"] = "kept"
     if name.endswith("capabilities install"):
         values["name"] = "another-tool"
     given: list[str] = []
@@ -86,6 +92,7 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
     more = {
         "runtimes create": ("-f", str(folder / "create.json"), *_CREATE_OPTIONS),
         "runtimes stop": ("--discard-state",),
+        "login": ("--name", "kept"),
         "runtimes capabilities update": ("--flag", "fast=true"),
         "intents resolve": ("--absent",),
         "import": ("--dry-run", "--secrets", str(folder / "secrets.json")),
@@ -107,10 +114,14 @@ async def run(url: str, key: str, given: Sequence[str]) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-async def test_no_command_prints_a_secret(fleet: Fleet) -> None:
+async def test_no_command_prints_a_secret(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
     search, codes = Search(), dict[str, set[int]]()
     (fleet.folder / "config.json").write_text(json.dumps(CONFIG))
     (fleet.folder / "create.json").write_text(json.dumps({"kind": "durable", **DETAILS["durable"]}))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(fleet.folder))
+    (fleet.folder / "apply.json").write_text(
+        json.dumps({"kind": "durable", "name": "applied", "provider": "durable-demo", **DETAILS["durable"]})
+    )
     (fleet.folder / "fleet.ndjson").write_text("\n".join(map(json.dumps, (GONE, {"object": "export_end"}))))
     (fleet.folder / "secrets.json").write_text(json.dumps({"PASSWORD_1": ENV_VALUE}))
     async with served(fleet) as gateway:

@@ -130,6 +130,12 @@ def clock() -> SteppedClock:
 Run = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The commands of a test keep their contexts in a folder of the test."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "settings of the user"))
+
+
 @pytest.fixture
 def run(gateway: ScriptedGateway, clock: SteppedClock) -> Run:
     """Runs a command line against the scripted gateway."""

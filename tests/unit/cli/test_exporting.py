@@ -198,7 +198,7 @@ def test_a_target_that_cannot_be_ends_the_import(gateway: ScriptedGateway, run: 
     gateway.refuses(422, "validation_failed", errors=errors)
     result = run("import", "-", "--provider", "none", stdin=text_of(line("a"), END), env={"KEY_1": "x"})
     assert result.exit_code == 1
-    assert "#/provider" in result.stderr
+    assert "--provider: There is none." in result.stderr
 
 
 def test_a_plan_that_fails_fails_its_lines(gateway: ScriptedGateway, run: Run) -> None:

@@ -8,7 +8,7 @@ import click
 import pytest
 from rich.cells import cell_len
 
-from gateway.cli import cli
+from gateway.cli import cli, contexts
 from gateway.cli.output import age
 
 from .conftest import ID, Run, ScriptedGateway, SteppedClock, page, runtime
@@ -45,7 +45,7 @@ ARGUMENTS: Final = {
     "migrate items": ("mv_1",),
     "migrate ids": ("mv_1",),
 }
-LOCAL: Final = {"config show", "intents decisions"}
+LOCAL: Final = {"config show", "context list", "intents decisions"}
 NO_LIST: Final = {
     *("create", "install", "update", "resolve", "enable", "disable", "get", "show", "status", "test", "import"),
     *("start", "pause", "resume", "reset", "stop", "keepalive", "assign"),
@@ -114,13 +114,15 @@ def test_piped_table_without_columns_and_wide_table_cut_nothing(gateway: Scripte
     assert len(wide) == 3
 
 
-def test_local_tables_fit_into_80_columns(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_tables_fit_into_80_columns(shell: Shell, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     parked = shell.intent()
     shell("intents", "resolve", parked.id, "--absent", "--operator", LONG, "--note", LONG)
     shell.file.write_text(SETTINGS.replace("http://other.test", f"http://other.test/{LONG}"))
-    for words in (("intents", "decisions"), ("config", "show")):
-        rows = shell(*words).stdout.splitlines()
+    contexts.write({"current": None, "contexts": {LONG: {"server": f"https://{LONG}.example", "api_key": "k"}}})
+    listed = run("context", "list").stdout
+    for text in (listed, shell("intents", "decisions").stdout, shell("config", "show").stdout):
+        rows = text.splitlines()
         assert max(map(cell_len, rows)) <= 80
         assert any("…" in row for row in rows)
 

@@ -51,10 +51,10 @@ def test_get_prints_a_row_for_each_member_that_has_a_value(gateway: ScriptedGate
 
 @pytest.mark.parametrize("output", ["json", "yaml"])
 def test_json_and_yaml_print_the_document_of_the_api(gateway: ScriptedGateway, run: Run, output: str) -> None:
-    gateway.answers(runtime(name="Prüfung"))
+    gateway.answers(runtime(name="Prüfung", kind="browser"))
     printed = run("runtimes", "get", ID, "-o", output).stdout
     read = json.loads(printed) if output == "json" else YAML(typ="safe", pure=True).load(printed)
-    assert read == runtime(name="Prüfung")
+    assert read == runtime(name="Prüfung", kind="browser")
     assert "Prüfung" in printed
 
 
