@@ -6,7 +6,8 @@ from typing import Any, Final
 import click
 
 from gateway.cli.completing import RUNTIMES
-from gateway.cli.options import Connection, query_of, read_options
+from gateway.cli.connecting import Connection
+from gateway.cli.options import query_of, read_options
 from gateway.cli.output import note, show_list, table
 from gateway.cli.pages import pages
 

@@ -4,16 +4,10 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.options import (
-    Connection,
-    api_options,
-    connection_options,
-    examples,
-    pairs,
-    read_options,
-    runtime_argument,
-)
-from gateway.cli.output import DOCUMENTS, note, show, show_list, show_one, table
+from gateway.cli.arguments import runtime_argument
+from gateway.cli.connecting import Connection
+from gateway.cli.options import api_options, connection_options, examples, given, pairs, read_options
+from gateway.cli.output import DOCUMENTS, note, show_list, show_one, table
 
 _COLUMNS: Final = table(
     "NAME, VERSION, LATEST, ENABLED, SOURCE",
@@ -52,7 +46,7 @@ def list_capabilities(connection: Connection, runtime_id: str, output: str) -> N
 )
 def install(connection: Connection, runtime_id: str, name: str, version: str | None, output: str) -> None:
     """Install a capability."""
-    body = {"name": name} if version is None else {"name": name, "version": version}
+    body = given({"name": name, "version": version})
     show_one(connection.call("POST", "runtimes", runtime_id, "capabilities", body=body), output, _COLUMNS)
 
 
@@ -60,29 +54,19 @@ def install(connection: Connection, runtime_id: str, name: str, version: str | N
 @runtime_argument
 @click.argument("binding_id", metavar="CAPABILITY")
 @click.option("--enable/--disable", "enabled", default=None, help="Enable or disable the capability.")
-@click.option("--flag", multiple=True, metavar="NAME=true|false|default", help="Set a flag, or reset it. Repeatable.")
+@click.option(
+    "--flag", "flags", multiple=True, metavar="NAME=true|false|default", help="Set a flag, or reset it. Repeatable."
+)
 @click.option("--version", help="Change to this version.")
 @api_options(
     "runtimes capabilities update $ID web-search --disable",
     "runtimes capabilities update $ID web-search --flag verbose=true --flag trace=default",
 )
 def update(
-    connection: Connection,
-    runtime_id: str,
-    binding_id: str,
-    enabled: bool | None,
-    flag: tuple[str, ...],
-    version: str | None,
-    output: str,
+    connection: Connection, runtime_id: str, binding_id: str, flags: tuple[str, ...], output: str, **options: Any
 ) -> None:
     """Change one property of an installed capability: enabled or not, its flags, or its version."""
-    body: dict[str, Any] = {}
-    if enabled is not None:
-        body["enabled"] = enabled
-    if flag:
-        body["flags"] = _flags(flag)
-    if version is not None:
-        body["version"] = version
+    body = given({**options, "flags": _flags(flags) or None})
     if len(body) != 1:
         raise click.UsageError("Give exactly one of: --enable or --disable, --flag, --version.")
     show_one(connection.call("PATCH", "runtimes", runtime_id, "capabilities", binding_id, body=body), output, _COLUMNS)
@@ -114,4 +98,4 @@ def resolved(connection: Connection, runtime_id: str, output: str) -> None:
     document = connection.call("GET", "runtimes", runtime_id, "capabilities", "resolved")
     if output not in DOCUMENTS:
         document = {"items": document["capabilities"]}
-    show(document, output, _RESOLVED_COLUMNS)
+    show_one(document, output, _RESOLVED_COLUMNS)

@@ -19,7 +19,7 @@ def _asked(resource: str, *members: str) -> dict[str, Any]:
     def complete(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
         import asyncio
 
-        from gateway.cli.options import connection_of
+        from gateway.cli.connecting import connection_of
 
         async def work(client: "Client") -> dict[str, Any]:
             query = [] if resource in {"providers", "keys"} else [("limit", "100")]

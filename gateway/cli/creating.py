@@ -3,19 +3,18 @@
 import asyncio
 import secrets
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import click
-from click.core import ParameterSource
 
 from gateway.cli.client import Client
 from gateway.cli.failures import ExitCode, Failure, Refused, Unreachable
+from gateway.cli.options import typed
 from gateway.cli.output import note
 from gateway.cli.waiting import FIRST_DELAY, GROWTH, LONGEST_DELAY, clock_of_command
 
 _REPEATED_CODES: Final = frozenset({"outcome_unknown", "idempotency_in_progress", "store_unavailable"})
-_OMITTED_PARAMETERS: Final = frozenset({"api_key", "idempotency_key"})
 
 
 def new_key() -> str:
@@ -79,22 +78,4 @@ class Creating:
     def _command(self) -> str:
         """Return the command line of the same request and key. Values of --set become ``...``: they may be secrets."""
         context = click.get_current_context()
-        return shlex.join([*context.command_path.split(), *_typed(context), "--idempotency-key", self._key])
-
-
-def _typed(context: click.Context) -> Iterator[str]:
-    for parameter in context.command.params:
-        name = str(parameter.name)
-        if name in _OMITTED_PARAMETERS or context.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
-            continue
-        value = context.params[name]
-        option = max(parameter.opts, key=len)
-        if isinstance(value, bool):
-            yield option if value else max(parameter.secondary_opts, key=len)
-            continue
-        for item in value if isinstance(value, tuple) else [value]:
-            yield option
-            if name == "assignments":
-                yield f"{str(item).partition('=')[0]}=..."
-            else:
-                yield "-" if getattr(item, "name", "") == "<stdin>" else str(getattr(item, "name", item))
+        return shlex.join([*context.command_path.split(), *typed(context), "--idempotency-key", self._key])

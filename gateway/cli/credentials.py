@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli.failures import ExitCode
 from gateway.cli.output import show_document, show_list, table
+from gateway.cli.progress import progress
 
 if TYPE_CHECKING:
     from gateway.settings import Settings
@@ -29,6 +30,8 @@ def check_credentials(settings: "Settings", names: Sequence[str] | None = None) 
     """
     from gateway.app import check_providers
 
+    with progress("asking the providers"):
+        checks = check_providers(settings, names)
     return [
         {
             "provider": check.provider,
@@ -38,7 +41,7 @@ def check_credentials(settings: "Settings", names: Sequence[str] | None = None) 
             "detail": None if check.error is None else check.error.detail,
             "seconds": round(check.seconds, 3),
         }
-        for check in check_providers(settings, names)
+        for check in checks
     ]
 
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 import click
 
 from gateway.cli.completing import INTENTS, PROVIDERS
+from gateway.cli.connecting import Connection
 from gateway.cli.intent_documents import (
     ATTEMPT_COLUMNS,
     DECISION_COLUMNS,
@@ -13,7 +14,7 @@ from gateway.cli.intent_documents import (
     STATES,
     decision_document,
 )
-from gateway.cli.options import Connection, any_output, api_options, examples, query_of, read_options
+from gateway.cli.options import any_output, api_options, examples, query_of, read_options
 from gateway.cli.output import note, show_details, show_list, show_one
 from gateway.cli.pages import pages
 from gateway.cli.server import config_option, store_settings

@@ -4,17 +4,10 @@ from typing import Any, Final
 
 import click
 
+from gateway.cli.arguments import confirm, yes_option
 from gateway.cli.completing import KEYS
-from gateway.cli.options import (
-    Connection,
-    api_options,
-    confirm,
-    connection_options,
-    examples,
-    output_option,
-    read_options,
-    yes_option,
-)
+from gateway.cli.connecting import Connection
+from gateway.cli.options import api_options, connection_options, examples, given, output_option, read_options
 from gateway.cli.output import note, show_list, show_one, table
 
 
@@ -57,27 +50,16 @@ def keys() -> None:
 @click.option("--template", metavar="NAME", help="Make the principal, with the rights of one of the settings.")
 @click.option("--scopes", metavar="A,B", help="Only these scopes of the principal. Default: all.")
 @click.option("--name", help="What the key is for.")
-@click.option("--expires", metavar="TIME", help="A date, then its end in UTC, or a time as in RFC 3339.")
+@click.option("--expires", "expires_at", metavar="TIME", help="A date, then its end in UTC, or a time as in RFC 3339.")
 @_new_output
 @connection_options(
     "keys create --principal team-a --template shop > team-a.key",
     "keys create --principal team-a --scopes runtimes:read --name dashboard --expires 2027-01-01",
 )
-def create(
-    connection: Connection,
-    principal: str,
-    template: str | None,
-    scopes: str | None,
-    name: str | None,
-    expires: str | None,
-    output: str,
-) -> None:
+def create(connection: Connection, scopes: str | None, output: str, **fields: Any) -> None:
     """Make a key. Its text is printed once, and not stored."""
-    body: dict[str, Any] = {"principal": principal, "template": template, "name": name, "expires_at": expires}
-    if scopes is not None:
-        body["scopes"] = [scope.strip() for scope in scopes.split(",")]
-    given = {field: value for field, value in body.items() if value is not None}
-    _show_new(connection.call("POST", "keys", body=given), output)
+    fields["scopes"] = None if scopes is None else [scope.strip() for scope in scopes.split(",")]
+    _show_new(connection.call("POST", "keys", body=given(fields)), output)
 
 
 @keys.command("list")

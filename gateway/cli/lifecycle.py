@@ -5,19 +5,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import (
-    Connection,
-    Decorator,
-    api_options,
-    connection_options,
-    if_match_option,
-    output_option,
-    runtime_argument,
-    runtime_arguments,
-    wait_options,
-    yes_option,
-)
-from gateway.cli.output import note, show, show_details
+from gateway.cli.arguments import if_match_option, runtime_argument, runtime_arguments, wait_options, yes_option
+from gateway.cli.connecting import Connection
+from gateway.cli.options import Decorator, api_options, connection_options, output_option
+from gateway.cli.output import note, show_details, show_one
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -63,7 +54,7 @@ def _transition(
             return runtime
         return await wait_for(client, runtime_id, _TARGETS[verb], patience, failed_ends=verb not in _ENDS)
 
-    chosen.each(connection, work, lambda found: show(found, output), ask=ask)
+    chosen.each(connection, work, lambda found: show_one(found, output), ask=ask)
 
 
 @click.command()

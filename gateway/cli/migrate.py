@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
-from click.core import ParameterSource
 
+from gateway.cli.arguments import move_argument
 from gateway.cli.completing import KINDS, PROVIDERS, RUNTIMES, STATES
+from gateway.cli.connecting import Connection
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.move_report import next_steps, report, template, why
 from gateway.cli.moving import COMMANDS
 from gateway.cli.options import (
-    Connection,
     api_options,
     connection_options,
     examples,
-    move_argument,
+    given,
     output_option,
     pairs,
     query_of,
     read_options,
+    typed,
 )
 from gateway.cli.output import note, show_details, show_document, show_list, table
 from gateway.cli.pages import pages
@@ -165,7 +166,15 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
     if output != "report":
         show_document({"move": move, "items": items}, output)
     else:
-        for line in (*report(move, items), *next_steps(move, items, _command_line(), mappings)):
+        for line in (
+            *report(move, items),
+            *next_steps(
+                move,
+                items,
+                shlex.join(["runtime-gateway", "migrate", "plan", *typed(click.get_current_context())]),
+                mappings,
+            ),
+        ):
             click.echo(line)
     if written:
         note(f"written: {written}; fill it in, and plan again")
@@ -255,19 +264,15 @@ def _request(mappings: str | None, **options: Any) -> dict[str, Any]:
     }
     overrides = None if options["overrides"] is None else read_file(options["overrides"]).get("overrides")
     body = {
-        "source": _given(source),
-        "target": _given({"provider": options["target"], "scope": options["to_scope"]}),
+        "source": given(source),
+        "target": given({"provider": options["target"], "scope": options["to_scope"]}),
         "mappings": _mappings(mappings),
         "overrides": overrides,
         "force": options["force"] or None,
     }
     for name in ("when", "on_name_conflict", "source_after", "concurrency", "max_double_running", "stop_on_errors"):
         body[name] = options[name]
-    return _given(body)
-
-
-def _given(members: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
+    return given(body)
 
 
 def _mappings(path: str | None) -> dict[str, Any] | None:
@@ -279,11 +284,11 @@ def _mappings(path: str | None) -> dict[str, Any] | None:
     empty = 0
     for kind, values in found.items():
         if isinstance(values, dict):
-            found[kind] = _given(values)
+            found[kind] = given(values)
             empty += len(values) - len(found[kind])
     if empty:
         note(f"{path}: {empty} mappings are not filled in")
-    return _given(found)
+    return given(found)
 
 
 def _write_template(path: str | None, items: list[dict[str, Any]], target: str) -> str | None:
@@ -298,17 +303,3 @@ def _write_template(path: str | None, items: list[dict[str, Any]], target: str) 
         return None
     Path(path).write_text(text, encoding="utf-8")
     return path
-
-
-def _command_line() -> str:
-    """The running command with the options that were given, but for the key and the format."""
-    context = click.get_current_context()
-    words = ["runtime-gateway", "migrate", "plan"]
-    for option in context.command.params:
-        name = option.name or ""
-        if context.get_parameter_source(name) is not ParameterSource.COMMANDLINE or name in {"api_key", "output"}:
-            continue
-        value = context.params[name]
-        for one in value if isinstance(value, tuple) else (value,):
-            words += [option.opts[0]] if one is True else [option.opts[0], str(getattr(one, "name", one))]
-    return shlex.join(words)

@@ -91,25 +91,19 @@ def note(text: str) -> None:
 
 
 def show_list(document: Item, output: str, columns: Table) -> None:
-    """Print a document with ``items``."""
-    items, seen = document["items"], _seen()
-    if not items and not seen and output not in DOCUMENTS:
+    """Print a document with ``items``; of those that ``--watch`` has printed, only what has changed."""
+    if (seen := _seen()) is not None:
+        document = {**document, "items": _changed(document["items"], seen)}
+        if not document["items"]:
+            return
+    elif not document["items"] and output not in DOCUMENTS:
         note("the list is empty")
-    if seen is not None:
-        items = _changed(items, seen)
-    if output not in DOCUMENTS:
-        _show_items(items, output, columns)
-    else:
-        for each in [document] if seen is None else items:
-            show_document(each, output)
+    _show(document, document["items"], output, columns)
 
 
 def show_one(item: Item, output: str, columns: Table = RUNTIMES) -> None:
-    """Print one resource; its table has one row."""
-    if output in DOCUMENTS:
-        show_document(item, output)
-    else:
-        _show_items([item], output, columns)
+    """Print one resource, whose table has one row, or a list of several."""
+    _show(item, item.get("items", [item]), output, columns)
 
 
 def show_details(item: Item, output: str, columns: Table = RUNTIMES) -> None:
@@ -123,19 +117,15 @@ def show_details(item: Item, output: str, columns: Table = RUNTIMES) -> None:
         show_one(item, output, columns)
 
 
-def show(document: Item, output: str, columns: Table = RUNTIMES) -> None:
-    """Print a list of resources, or one."""
-    (show_list if "items" in document else show_one)(document, output, columns)
-
-
-def _show_items(items: Sequence[Item], output: str, columns: Table) -> None:
-    if output == "name":
+def _show(document: Item, items: Sequence[Item], output: str, columns: Table) -> None:
+    if output in DOCUMENTS:
+        show_document(document, output)
+    elif output == "name":
         for item in items:
             click.echo(one_line(item.get(columns.name)))
-        return
-    shown = {**columns.columns, **columns.wide} if output == "wide" else columns.columns
-    rows = [[column(item) for column in shown.values()] for item in items]
-    if rows or _seen() is None:
+    else:
+        shown = {**columns.columns, **columns.wide} if output == "wide" else columns.columns
+        rows = [[column(item) for column in shown.values()] for item in items]
         _print_table(list(shown), rows, None if output == "wide" else _width())
 
 
@@ -186,7 +176,7 @@ def as_yaml(document: Any) -> str:
 def _leaves(item: Item, prefix: str) -> Iterator[tuple[str, object]]:
     for key, value in item.items():
         if key == "actions" and not prefix and isinstance(value, Mapping):
-            yield key, ", ".join(_action(verb, action) for verb, action in value.items() if _possible(action))
+            yield key, ", ".join(filter(None, map(_action, value.keys(), value.values())))
         elif isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
@@ -203,12 +193,10 @@ def _plain(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else one_line(value)
 
 
-def _possible(action: Item) -> bool:
-    return bool(action.get("allowed") or action.get("requires"))
-
-
 def _action(verb: str, action: Item) -> str:
-    return f"{verb} ({', '.join(action['requires'])})" if action.get("requires") else verb
+    if action.get("requires"):
+        return f"{verb} ({', '.join(action['requires'])})"
+    return verb if action.get("allowed") else ""
 
 
 def _width() -> int | None:

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.options import Connection, api_options, examples, query_of, read_options, runtime_arguments
-from gateway.cli.output import show, show_list, table
+from gateway.cli.arguments import runtime_arguments
+from gateway.cli.connecting import Connection
+from gateway.cli.options import api_options, examples, query_of, read_options
+from gateway.cli.output import show_list, show_one, table
 from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
@@ -41,4 +43,4 @@ def assign(connection: Connection, chosen: "Chosen", owner: str, output: str) ->
     async def work(client: "Client", runtime_id: str) -> dict[str, Any]:
         return await client.call("PUT", "runtimes", runtime_id, "owner", body=body)
 
-    chosen.each(connection, work, lambda found: show(found, output, _COLUMNS))
+    chosen.each(connection, work, lambda found: show_one(found, output, _COLUMNS))

@@ -12,7 +12,7 @@ from gateway.cli.output import note
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
-    from gateway.cli.options import Connection
+    from gateway.cli.connecting import Connection
 
 T = TypeVar("T")
 Item = Mapping[str, Any]
@@ -143,7 +143,7 @@ class Chosen:
             lambda client: self._labelled(client, codes)
         )
         if ask and chosen:
-            from gateway.cli.options import confirm
+            from gateway.cli.arguments import confirm
 
             confirm(f"{ask} {', '.join(name for _, name in chosen)}?")
 

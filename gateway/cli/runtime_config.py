@@ -4,15 +4,10 @@ from typing import Any
 
 import click
 
+from gateway.cli.arguments import if_match_option, runtime_argument
+from gateway.cli.connecting import Connection
 from gateway.cli.documents import put, read_file
-from gateway.cli.options import (
-    Connection,
-    connection_options,
-    examples,
-    if_match_option,
-    output_option,
-    runtime_argument,
-)
+from gateway.cli.options import connection_options, examples, output_option
 from gateway.cli.output import note, show_document
 
 

@@ -7,26 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.applying import apply, creatable
-from gateway.cli.completing import KINDS, PROVIDERS, STATES
-from gateway.cli.documents import put, read_documents
-from gateway.cli.failures import ExitCode, Refused
-from gateway.cli.options import (
-    Connection,
-    api_options,
-    connection_options,
-    examples,
+from gateway.cli.arguments import (
     idempotency_options,
     label_option,
-    output_option,
-    pairs,
-    query_of,
-    read_options,
     runtime_argument,
     runtime_arguments,
     wait_options,
     yes_option,
 )
-from gateway.cli.output import QUERY, RUNTIMES, note, show, show_details, show_list, table
+from gateway.cli.completing import KINDS, PROVIDERS, STATES
+from gateway.cli.connecting import Connection
+from gateway.cli.documents import put, read_documents
+from gateway.cli.failures import ExitCode, Refused
+from gateway.cli.options import api_options, connection_options, examples, output_option, pairs, query_of, read_options
+from gateway.cli.output import QUERY, RUNTIMES, note, show_details, show_list, show_one, table
 from gateway.cli.pages import pages
 
 if TYPE_CHECKING:
@@ -157,7 +151,7 @@ def create(
             note(f"note: {runtime.get('id')} already existed")
         for warning in runtime.get("warnings") or ():
             note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
-    show(made[0] if len(made) == 1 else {"object": "list", "items": made}, output)
+    show_one(made[0] if len(made) == 1 else {"object": "list", "items": made}, output)
 
 
 async def _create(
@@ -184,11 +178,11 @@ def delete(connection: Connection, chosen: "Chosen", patience: float | None, yes
     """Delete runtimes permanently, if their providers support this. Asks on a terminal."""
 
     async def work(client: "Client", runtime_id: str) -> None:
-        from gateway.cli.waiting import wait_until_gone
+        from gateway.cli.waiting import wait_for
 
         await client.call("DELETE", "runtimes", runtime_id)
         if patience is not None:
-            await wait_until_gone(client, runtime_id, patience)
+            await wait_for(client, runtime_id, frozenset(), patience, failed_ends=False, gone=True)
         note(f"deleted: {runtime_id}")
 
     chosen.each(connection, work, lambda _: None, ask=None if yes else "Delete permanently")

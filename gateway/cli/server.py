@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.failures import ExitCode, Failure, one_line
-from gateway.cli.options import examples, output_option, pairs
+from gateway.cli.options import examples, given, output_option, pairs
 from gateway.cli.output import show_document
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def demo(port: int, api_key: str | None, **options: str | None) -> None:
     from gateway.demo import run_demo
 
     with _listening():
-        sys.exit(run_demo(port=port, api_key=api_key, far_ends=_given(options)))
+        sys.exit(run_demo(port=port, api_key=api_key, far_ends=given(options)))
 
 
 @click.command()
@@ -213,16 +213,12 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
             f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
         )
     choices = _choices(known[api], pairs(personality, "--personality"))
-    given = _given(options)
-    if unknown := given.keys() - known[api].emulator_options:
+    chosen = given(options)
+    if unknown := chosen.keys() - known[api].emulator_options:
         flags = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(unknown))
         raise click.BadParameter(f"the emulator of {api} has no such option", param_hint=flags)
     with _listening():
-        sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=given))
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}
+        sys.exit(run_emulator(api, host=host, port=port, token=token, personality=choices, options=chosen))
 
 
 def _choices(plugin: "AdapterPlugin", chosen: dict[str, str]) -> dict[str, str]:

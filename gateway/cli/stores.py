@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.cli.failures import Failure
+from gateway.cli.progress import progress
 
 if TYPE_CHECKING:
     from gateway.ports.store import Store
@@ -34,7 +35,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     from gateway.domain.errors import StoreUnavailable
 
     try:
-        return asyncio.run(work)
+        with progress("waiting for the store"):
+            return asyncio.run(work)
     except StoreUnavailable as exc:
         cause = exc.__cause__
         lines = () if cause is None else (f"{type(cause).__name__}: {cause}",)

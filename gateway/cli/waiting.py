@@ -30,16 +30,21 @@ def clock_of_command() -> Clock:
 
 
 async def wait_for(
-    client: Client, runtime_id: str, states: frozenset[str], patience: float, *, failed_ends: bool
+    client: Client, runtime_id: str, states: frozenset[str], patience: float, *, failed_ends: bool, gone: bool = False
 ) -> Mapping[str, Any]:
-    """Wait until the runtime is in one of ``states``, and return it.
+    """Wait until the runtime is in one of ``states``, and return it; with ``gone``, until it is not found any more.
 
     A read with a temporary failure is repeated. Raises :class:`Failure` after ``patience`` seconds and, if
     ``failed_ends``, for a runtime in the state ``failed``.
     """
     waiting = _Waiting(runtime_id, patience)
     while True:
-        runtime = await waiting.read(client)
+        try:
+            runtime = await waiting.read(client)
+        except Refused as refused:
+            if gone and refused.status == 404:
+                return {}
+            raise
         if runtime is not None:
             state = str(runtime.get("state"))
             if state in states:
@@ -47,21 +52,6 @@ async def wait_for(
             if state == "failed" and failed_ends:
                 raise Failure("failed", f"{runtime_id} has failed: {runtime.get('state_reason') or 'no reason given'}")
             waiting.report(state)
-        await waiting.pause()
-
-
-async def wait_until_gone(client: Client, runtime_id: str, patience: float) -> None:
-    """Wait until the runtime is not found any more (404). Raises :class:`Failure` after ``patience`` seconds."""
-    waiting = _Waiting(runtime_id, patience)
-    while True:
-        try:
-            runtime = await waiting.read(client)
-        except Refused as refused:
-            if refused.status == 404:
-                return
-            raise
-        if runtime is not None:
-            waiting.report(str(runtime.get("state")))
         await waiting.pause()
 
 

@@ -231,11 +231,20 @@ def test_watched_list_prints_what_is_new_or_has_changed(gateway: ScriptedGateway
     result = run("runtimes", "list", "--watch", "-o", "json")
     decoder, text, states = json.JSONDecoder(), result.stdout, []
     while text.strip():
-        item, end = decoder.raw_decode(text.lstrip())
-        states.append((item["name"], item["state"]))
+        document, end = decoder.raw_decode(text.lstrip())
+        states += [(item["name"], item["state"]) for item in document["items"]]
         text = text.lstrip()[end:]
     assert states == [("research-agent", "idle"), ("other", "idle"), ("research-agent", "running")]
     assert result.stderr.splitlines()[:2] == ["provider_unavailable: the detail of provider_unavailable", "gone: other"]
+
+
+def test_watched_list_is_queried_as_a_document(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(page(runtime(), runtime(id="p.2", name="other")))
+    gateway.answers(page(runtime(), runtime("running", id="p.2", name="other")))
+    gateway.answers(page())
+    result = run("runtimes", "list", "--watch", "--query", "items[].state")
+    assert result.stdout == "idle\nidle\nrunning\n"
+    assert "empty" not in result.stderr
 
 
 def test_watched_runtime_is_printed_again_only_when_it_changes(gateway: ScriptedGateway, run: Run) -> None:
