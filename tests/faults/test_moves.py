@@ -65,6 +65,7 @@ async def test_a_fleet_moves_and_comes_back_while_everything_fails(
     """Each connection ends at the switch, and the same address and token lead to the target only; after the rollback
     they lead to the source again."""
     chance, deadlines = random.Random(seed), {"create": DEADLINE}  # noqa: S311 (repeatable)
+    loop = asyncio.get_running_loop()
     source = Setup("durable", "old", {}, {"runtime_server": "small"})
     sections = {
         "auth": {"principals": {"ops": {"keys": [KEY], "scopes": ["admin"]}}},
@@ -88,6 +89,7 @@ async def test_a_fleet_moves_and_comes_back_while_everything_fails(
                 assert (at_source, len(once)) == (once, len(holders))
                 async with clients.busy(ids[::10], ids):
                     await asyncio.gather(*(_fail(clients, one, chance) for one in (old, new)))
+                    began = loop.time()
                     await clients.call("POST", f"/v1/moves/{move['id']}/apply", {"digest": move["digest"]})
                     await _until(clients, move, lambda counts: counts.get("moved", 0) >= COUNT // 4)
                     await made[0].kill()
@@ -99,6 +101,7 @@ async def test_a_fleet_moves_and_comes_back_while_everything_fails(
                     await _fail(clients, new, chance)
                     await _ends(clients, move, "done")
                     await _all(clients, move, "moved")
+                applied = loop.time() - began
                 fired = [await _end_faults(clients, one) for one in (old, new)]
                 await _check(clients, before, new)
                 await all_connected(holders)
@@ -107,15 +110,18 @@ async def test_a_fleet_moves_and_comes_back_while_everything_fails(
                 rollback = {"sync_back": ["config", "capabilities"]}
                 for holder in holders:
                     holder.ends.clear()
+                began = loop.time()
                 await clients.call("POST", f"/v1/moves/{move['id']}/rollback", rollback)
                 await _ends(clients, move, "rolled_back")
+                back = loop.time() - began
                 await _all(clients, move, "rolled_back")
                 await _check(clients, before, old)
                 await all_connected(holders)
                 assert [holder.ends[0] for holder in holders] == [RESTART] * len(holders)
                 assert at_source == once + once
             refused = sum((holder.refused for holder in holders), Counter[int]())
-            print(f"responses {clients.outcomes}, handshakes {refused}, faults {fired}")  # noqa: T201 (for figures)
+            figures = f"applied in {applied:.0f} s, rolled back in {back:.0f} s, {clients.outcomes}, {refused}, {fired}"
+            print(figures)  # noqa: T201 (pytest shows it when the test fails, and with -rP)
     assert all(fired)
     assert (made[0].kills, new.kills) == (1, 1)
 
