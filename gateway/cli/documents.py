@@ -49,7 +49,7 @@ def _loaded(stream: Any) -> list[Any]:
     try:
         text = stream.read()
         with suppress(json.JSONDecodeError, RecursionError):  # YAML reads the two halves of an escaped character as two
-            return [json.loads(text)]
+            return [json.loads(text, object_pairs_hook=_unique)]
         return list(YAML(typ="safe", pure=True).load_all(text))
     except MarkedYAMLError as exc:
         mark = exc.problem_mark
@@ -57,6 +57,12 @@ def _loaded(stream: Any) -> list[Any]:
         raise click.BadParameter(f"{stream.name}: {exc.problem or 'not YAML'}{where}", param_hint="-f") from exc
     except (YAMLError, ValueError) as exc:
         raise click.BadParameter(f"{stream.name} is neither YAML nor JSON", param_hint="-f") from exc
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(found := dict(members)) < len(members):
+        raise json.JSONDecodeError("a member occurs twice", "", 0)  # YAML names the line
+    return found
 
 
 def put(document: dict[str, Any], assignments: tuple[str, ...]) -> None:

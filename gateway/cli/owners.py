@@ -6,9 +6,10 @@ import click
 
 from gateway.cli.arguments import runtime_arguments
 from gateway.cli.connecting import Connection
+from gateway.cli.failures import ExitCode
 from gateway.cli.options import api_options, examples, query_of, read_options
 from gateway.cli.output import show_list, show_one, table
-from gateway.cli.pages import pages
+from gateway.cli.pages import note_missing, pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -29,7 +30,10 @@ def owners() -> None:
 def list_owners(connection: Connection, output: str, owner: str | None) -> None:
     """List the runtimes of all providers with their owners; empty where the owner is not known."""
     query = query_of({"owner": owner})
-    show_list(connection.run(lambda client: pages(client, "runtimes", query=query)), output, _COLUMNS)
+    document = connection.run(lambda client: pages(client, "runtimes", query=query))
+    show_list(document, output, _COLUMNS)
+    if note_missing(document):
+        click.get_current_context().exit(ExitCode.PARTIAL)
 
 
 @owners.command()

@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any, Final
 
 from gateway.cli.failures import Failure
+from gateway.cli.output import note
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.cli.client import Client
 
@@ -54,3 +55,13 @@ async def pages(
                 **({"incomplete": list(incomplete.values())} if "incomplete" in page else {}),
                 **({"warnings": warnings} if warnings else {}),
             }
+
+
+def note_missing(document: "Mapping[str, Any]") -> bool:
+    """Note what a list of runtimes leaves out, and return whether it may lack runtimes of a provider that failed."""
+    for warning in document.get("warnings", ()):
+        note(f"warning: {warning.get('detail')}")
+    for missing in document["incomplete"]:
+        problem = missing["problem"]
+        note(f"incomplete: {missing['provider']}: {problem.get('code')}: {problem.get('detail')}")
+    return bool(document["incomplete"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.output import note
+from gateway.cli.pages import note_missing, pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -82,8 +82,6 @@ async def named(
     reads: bool = False,
 ) -> list[Item]:
     """Return the items with this name; of runtimes, those that have ended only if there are no others."""
-    from gateway.cli.pages import pages
-
     if parts == ("intents",):
         return [item for item in (await pages(client, *parts, limit=_MOST))["items"] if item["name"] == name]
     if parts != ("runtimes",):
@@ -137,11 +135,12 @@ class Chosen:
         ``ask`` is what happens to the runtimes, for a command that asks before. The failure of one runtime does not
         prevent the work on others; the command then ends with its exit code, the highest of several.
         """
-        codes: list[int] = []
-
-        chosen = [(each, each) for each in self.references] or connection.run(
-            lambda client: self._labelled(client, codes)
-        )
+        chosen, codes = [(each, each) for each in self.references], list[int]()
+        if self.labels:
+            query = [("label", label) for label in self.labels]
+            document = connection.run(lambda client: pages(client, "runtimes", query=query))
+            chosen = [(item["id"], item.get("name") or item["id"]) for item in document["items"]]
+            codes += [ExitCode.PARTIAL] if note_missing(document) else []
         if ask and chosen:
             from gateway.cli.arguments import confirm
 
@@ -152,17 +151,17 @@ class Chosen:
 
             places = asyncio.Semaphore(_AT_ONCE)
 
-            async def one(reference: str) -> Any:
+            async def one(reference: str, name: str) -> Any:
                 async with places:
                     try:
                         return await on(client, reference, lambda found: work(client, found), "runtimes", reads=reads)
                     except Failure as failure:
                         if len(chosen) == 1:
                             raise
-                        failure.subject = reference
+                        failure.subject = name
                         return failure
 
-            return await asyncio.gather(*(one(reference) for reference, _ in chosen))
+            return await asyncio.gather(*(one(*each) for each in chosen))
 
         results = connection.run(all_of_them)
         done = [result for result in results if not isinstance(result, Failure)]
@@ -176,12 +175,3 @@ class Chosen:
                 codes.append(failure.exit_code)
         if codes:
             click.get_current_context().exit(max(codes))
-
-    async def _labelled(self, client: "Client", codes: list[int]) -> list[tuple[str, str]]:
-        from gateway.cli.pages import pages
-
-        document = await pages(client, "runtimes", query=[("label", label) for label in self.labels])
-        for missing in document["incomplete"]:
-            note(f"incomplete: {missing['provider']}: {missing['problem'].get('detail')}")
-            codes.append(ExitCode.PARTIAL)
-        return [(item["id"], item.get("name") or item["id"]) for item in document["items"]]

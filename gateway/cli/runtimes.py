@@ -21,7 +21,7 @@ from gateway.cli.documents import put, read_documents
 from gateway.cli.failures import ExitCode, Refused
 from gateway.cli.options import api_options, connection_options, examples, output_option, pairs, query_of, read_options
 from gateway.cli.output import QUERY, RUNTIMES, note, show_details, show_list, show_one, table
-from gateway.cli.pages import pages
+from gateway.cli.pages import note_missing, pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -58,14 +58,9 @@ def list_runtimes(connection: Connection, output: str, limit: int | None, **filt
     """
     document = connection.run(lambda client: pages(client, "runtimes", query=query_of(filters), limit=limit))
     show_list(document, output, RUNTIMES)
-    for warning in document.get("warnings", ()):
-        note(f"warning: {warning.get('detail')}")
-    for missing in document["incomplete"]:
-        problem = missing["problem"]
-        note(f"incomplete: {missing['provider']}: {problem.get('code')}: {problem.get('detail')}")
     if document["next_cursor"]:
         note(f"there may be more than {len(document['items'])} runtimes: raise --limit")
-    if document["incomplete"]:
+    if note_missing(document):
         sys.exit(ExitCode.PARTIAL)
 
 

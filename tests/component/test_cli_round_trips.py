@@ -36,11 +36,11 @@ class Desk:
         self._runner = runner
         self._gateway = gateway
 
-    def run(self, *words: str, stdin: str | None = None) -> Result:
+    def run(self, *words: str, stdin: str | None = None, code: int = 0) -> Result:
         environment = {"RTGW_SERVER": self._gateway.url, "RTGW_API_KEY": KEY}
         command = asyncio.to_thread(CliRunner().invoke, cli, ["runtimes", *words], input=stdin, env=environment)
         result: Result = self._runner.run(command)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == code, result.output
         return result
 
     def created(self, body: dict[str, Any]) -> bool:
@@ -111,3 +111,18 @@ def test_applied_config_is_the_one_that_is_read_back(
     assert labels.items() <= after["labels"].items()
     assert after["config"]["sandbox"] == before["config"]["sandbox"]
     assert desk.run("apply", "-f", "-", stdin=json.dumps(document)).stdout == f"{name}: unchanged\n"
+
+
+def test_labels_and_names_select_at_every_provider(desk: Desk) -> None:
+    for number, api in enumerate(("durable", "bctrl_browsers", "durable", "bctrl")):
+        body = {"kind": "durable" if api == "durable" else "browser", "provider": api, "name": f"three-{number % 3}"}
+        labels = {} if api == "bctrl" else {"labels": {"suite": "names", "parity": str(number % 2)}}
+        assert desk.created({**body, **labels})
+    names = desk.run("list", "-l", "suite=names", "--query", "items[].name").stdout.split()
+    assert sorted(names) == ["three-0", "three-1", "three-2"]
+    assert desk.run("stop", "-l", "suite=names", "-l", "parity=1", "--query", "items[].[name, state][]").stdout == (
+        "three-1\nidle\n"
+    )
+    ambiguous = desk.run("get", "three-0", code=2).stderr.splitlines()
+    assert ambiguous[0].startswith("error: ambiguous_name: 2 runtimes have the name three-0")
+    assert len(ambiguous) == 3

@@ -192,3 +192,10 @@ def test_character_that_json_escapes_in_two_halves_is_one(gateway: ScriptedGatew
     gateway.answers(runtime(), 201)
     run("runtimes", "create", "-f", "-", stdin='{"kind": "browser", "labels": {"a": "\\ud83d\\ude00"}}')
     assert gateway.seen[0].body["labels"] == {"a": "\U0001f600"}
+
+
+def test_member_that_occurs_twice_is_refused_with_its_line(gateway: ScriptedGateway, run: Run) -> None:
+    result = run("runtimes", "create", "-f", "-", stdin='{"kind": "browser",\n"name": "a",\n"name": "b"}')
+    assert (result.exit_code, gateway.seen) == (2, [])
+    assert "duplicate key" in result.stderr
+    assert "line 3" in result.stderr

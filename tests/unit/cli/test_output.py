@@ -69,7 +69,7 @@ ALL: Final = sorted(lists())
 def rows_at(run: Run, gateway: ScriptedGateway, name: str, width: str, *options: str) -> list[str]:
     if name == "runtimes get":
         gateway.answers(EVERYTHING)
-        gateway.answers({**EVERYTHING, "name": "short"})
+        gateway.answers({**EVERYTHING, "name": f"another-{LONG}"})
     else:
         items = [EVERYTHING, {**EVERYTHING, "id": "p.2", "runtime_id": "p.2", "name": "short"}]
         gateway.answers({**page(*items), "capabilities": items})

@@ -1,11 +1,12 @@
 """Names where ids are accepted, several runtimes in one command, and selection by labels."""
 
 import json
+from typing import Any
 
 import pytest
 from aiohttp import web
 
-from .conftest import ID, Run, ScriptedGateway, page, runtime
+from .conftest import ID, Reply, Run, ScriptedGateway, page, runtime
 
 OTHER = "durable-main.7d0c5a4e-93b1-4f0a-8c62-5e1b2a9f6d34"
 MISSING = {"provider": "sick", "problem": {"code": "provider_timeout", "detail": "too slow"}}
@@ -13,6 +14,28 @@ MISSING = {"provider": "sick", "problem": {"code": "provider_timeout", "detail":
 
 def paths(gateway: ScriptedGateway) -> list[tuple[str, str]]:
     return [(seen.method, seen.path.removeprefix("/v1/")) for seen in gateway.seen]
+
+
+def of_path(*answers: dict[str, Any]) -> list[Reply]:
+    """Answers to requests that are sent at once: each gets the one whose id is in its path, of which one can be an
+    error."""
+
+    def reply(request: web.Request) -> web.Response:
+        answer = next(each for each in answers if each["id"] in request.path)
+        if "code" not in answer:
+            return web.json_response(answer)
+        return web.json_response(answer, status=answer["status"], content_type="application/problem+json")
+
+    return [reply] * len(answers)
+
+
+CONFLICT: dict[str, Any] = {
+    "id": OTHER,
+    "status": 409,
+    "code": "state_conflict",
+    "detail": "works from: running",
+    "request_id": "r-2",
+}
 
 
 def no_content(_: web.Request) -> web.Response:
@@ -94,13 +117,7 @@ def test_provider_without_a_fixed_scope_does_not_prevent_names(gateway: Scripted
 
 
 def test_several_runtimes_are_changed_although_one_fails(gateway: ScriptedGateway, run: Run) -> None:
-    def reply(request: web.Request) -> web.Response:
-        if OTHER in request.path:
-            problem = {"status": 409, "code": "state_conflict", "detail": "works from: running", "request_id": "r-2"}
-            return web.json_response(problem, status=409, content_type="application/problem+json")
-        return web.json_response(runtime("paused", changed=True))
-
-    gateway.script += [reply, reply]
+    gateway.script += of_path(runtime("paused", changed=True), CONFLICT)
     result = run("runtimes", "pause", ID, OTHER, "-o", "json")
     assert [item["id"] for item in json.loads(result.stdout)["items"]] == [ID]
     assert result.stderr.splitlines() == [
@@ -112,8 +129,7 @@ def test_several_runtimes_are_changed_although_one_fails(gateway: ScriptedGatewa
 
 def test_labels_select_the_runtimes(gateway: ScriptedGateway, run: Run) -> None:
     gateway.answers(page(runtime(), runtime(id=OTHER)))
-    gateway.answers(runtime("paused", changed=True))
-    gateway.answers(runtime("paused", changed=True, id=OTHER))
+    gateway.script += of_path(runtime("paused", changed=True), runtime("paused", changed=True, id=OTHER))
     result = run("runtimes", "pause", "-l", "team=shop", "-l", "tier=1", "-o", "name")
     assert result.stdout.split() == [ID, OTHER]
     labels = [value for name, value in gateway.seen[0].query if name == "label"]
@@ -127,7 +143,8 @@ def test_labels_without_a_runtime_change_nothing(gateway: ScriptedGateway, run: 
     gateway.answers(page(runtime(), incomplete=(MISSING,)))
     gateway.script.append(no_content)
     result = run("runtimes", "delete", "-l", "team=shop")
-    assert (result.exit_code, result.stderr.splitlines()) == (3, ["incomplete: sick: too slow", f"deleted: {ID}"])
+    assert result.exit_code == 3
+    assert result.stderr.splitlines() == ["incomplete: sick: provider_timeout: too slow", f"deleted: {ID}"]
 
 
 @pytest.mark.parametrize("arguments", [(), (ID, "-l", "a=b"), ("-l", "team")], ids=["nothing", "both", "no value"])
@@ -155,3 +172,21 @@ def test_intent_and_the_runtime_of_events_are_used_by_name(gateway: ScriptedGate
     gateway.answers({"items": [], "next_cursor": None})
     assert run("audit", "--runtime", "research-agent").exit_code == 0
     assert ("runtime", ID) in gateway.seen[3].query
+
+
+def test_runtimes_that_the_labels_may_have_missed_are_noted(gateway: ScriptedGateway, run: Run) -> None:
+    warning = {"provider": "p", "detail": "Runtimes whose labels are not known are left out: 3."}
+    gateway.answers({**page(runtime(), runtime(id=OTHER, name="other")), "warnings": [warning]})
+    gateway.script += of_path(runtime(changed=True), CONFLICT)
+    result = run("runtimes", "pause", "-l", "team=shop")
+    assert result.stderr.splitlines() == [
+        "warning: Runtimes whose labels are not known are left out: 3.",
+        "error: other: state_conflict: works from: running",
+        "  request id: r-2",
+    ]
+
+
+def test_owners_of_an_incomplete_list_end_with_3(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(page(runtime(), incomplete=(MISSING,)))
+    result = run("owners", "list")
+    assert (result.exit_code, result.stderr) == (3, "incomplete: sick: provider_timeout: too slow\n")
