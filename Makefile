@@ -28,8 +28,8 @@ test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the test
 	@folder=$$(mktemp -d); trap 'kill $$parts 2>/dev/null; rm -rf $$folder' EXIT INT TERM; \
 	export TEST_CLIENTS=required; pytest="$(BIN)/python -m pytest"; \
 	$$pytest tests/faults -p no:cacheprovider $(ARGS) > $$folder/1 2>&1 & parts=$$!; \
-	$$pytest tests/component/test_*.py -p no:cacheprovider $(ARGS) > $$folder/2 2>&1 & parts="$$parts $$!"; \
-	$$pytest --ignore tests/faults --ignore tests/real --ignore-glob 'tests/component/test_*.py' $(ARGS); codes=$$?; \
+	$$pytest tests/component/access tests/component/test_*.py -p no:cacheprovider $(ARGS) > $$folder/2 2>&1 & parts="$$parts $$!"; \
+	$$pytest --ignore tests/faults --ignore tests/real --ignore tests/component/access --ignore-glob 'tests/component/test_*.py' $(ARGS); codes=$$?; \
 	for job in $$parts; do wait $$job; codes="$$codes $$?"; done; cat $$folder/*; \
 	for code in $$codes; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
 
