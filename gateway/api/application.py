@@ -67,6 +67,7 @@ def create_api(
     reads: ReadCache | None = None,
     with_admin: bool = True,
     with_console: bool = True,
+    workers: int = 1,
 ) -> web.Application:
     """The unified API, the OpenAPI document and the documentation, to be served by ``GatewayRunner``.
 
@@ -80,7 +81,7 @@ def create_api(
     cors = Cors(http.cors)
     endpoints = Endpoints(
         authenticator=Authenticator(
-            keys, administration.directory, WrongKeys(metrics, clock), tokens, cors=cors, issuers=issuers
+            keys, administration.directory, WrongKeys(metrics, clock, workers), tokens, cors=cors, issuers=issuers
         ),
         cors=cors,
         metrics=metrics,

@@ -43,7 +43,9 @@ class Probes:
         return json_response({"status": "ready"}, ctx)
 
     async def metrics(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return web.Response(body=self._metrics.exposition(), headers={hdrs.CONTENT_TYPE: self._metrics.content_type})
+        return web.Response(
+            body=await self._metrics.exposition(), headers={hdrs.CONTENT_TYPE: self._metrics.content_type}
+        )
 
 
 class Site:

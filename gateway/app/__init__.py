@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from aiohttp import web
+from msgspec import convert
 
 from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
@@ -24,6 +25,7 @@ from gateway.app.folders import discover
 from gateway.app.move_wiring import assemble_moves
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, in_background, listening, serve_until_signal
+from gateway.app.worker import Place, joined
 from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.dialect import Dialect, DialectGateway
@@ -90,18 +92,21 @@ def create_app(
     store: tuple[WholeStore, Sealer] | None = None,
     clock: Clock | None = None,
     logger: Logger | None = None,
+    metrics: Metrics | None = None,
+    workers: int = 1,
 ) -> web.Application:
     """Build the service as an aiohttp application.
 
-    ``adapters`` and ``store`` replace those that the settings describe. If ``admin.listen`` is set, probes and metrics
-    are a second application, at ``app[ADMIN]``. Raises :class:`SettingsError` for a dialect route whose era
+    ``adapters`` and ``store`` replace those that the settings describe. ``workers`` is how many processes share the
+    rates that each counts alone. If ``admin.listen`` is set, probes and metrics are a second application, at
+    ``app[ADMIN]``. Raises :class:`SettingsError` for a dialect route whose era
     the dialect does not have.
     """
     if problems := [Problem(".".join(at), text) for at, text in unknown_eras(settings.dialects, dialect_eras())]:
         raise SettingsError(problems)
     clock = clock or SystemClock()
     logger = logger or make_logger(settings.log.level, settings.log.format)
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     logger.on_lost(metrics.dropped.labels("log_line").inc)
 
     def make_adapter(provider: ProviderSettings) -> ProviderAdapter[Any]:
@@ -116,7 +121,7 @@ def create_app(
 
     fleet_adapters = list(adapters) if adapters is not None else list(map(make_adapter, settings.providers.values()))
     fleet = Fleet(fleet_adapters, clock, on_credentials=on_credentials, observer=CallSignals(metrics, logger))
-    creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store)
+    creates = assemble(settings, fleet, clock=clock, metrics=metrics, logger=logger, store=store, workers=workers)
     trail = creates.trail
     reads = _read_cache(settings.cache, fleet, metrics)
 
@@ -137,7 +142,7 @@ def create_app(
         on_moved=lambda news: relocated(fleet, plane, news),
         snapshot=RelocationFile(settings.audit.folder(settings.store) / "relocations.json"),
     )
-    rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger)
+    rates = fleet.rates = assemble_rates(settings.limits, clock=clock, metrics=metrics, logger=logger, workers=workers)
     plane = assemble_data_plane(
         settings.data, fleet, access.administration.directory, creates.store, creates.sealer, clock
     )
@@ -177,6 +182,7 @@ def create_app(
         reads=reads,
         with_admin=not separate_admin,
         with_console=settings.console,
+        workers=workers,
     )
     app[ENDPOINTS].outdated = lambda: creates.monitor.outdated
     if separate_admin:
@@ -274,19 +280,30 @@ def serving(settings: Settings, app: web.Application | None = None) -> AbstractA
     return listening(app or create_app(settings))
 
 
-def run(settings: Settings, source: SettingsSource | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. Changed settings in ``source`` are applied on SIGHUP and automatically. Raises
+def run(settings: Settings, source: SettingsSource | None = None, worker: Mapping[str, object] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT. Changed settings in ``source`` are applied on SIGHUP and automatically. If it is
+    for several workers, this process is their supervisor, unless ``worker`` is the :class:`Place` of one. Raises
     ``OSError`` when an address cannot be listened on, and :class:`SettingsError` when there are too few file
     descriptors."""
 
+    workers, place = 1 if source is None else source.workers, None if worker is None else convert(worker, Place)
+    if workers > 1 and place is None:
+        from gateway.app.supervisor import supervise  # noqa: PLC0415 (a worker needs nothing of it)
+
+        return supervise(settings, workers)
+
     async def serve() -> None:
         logger = make_logger(settings.log.level, settings.log.format)
+        if place is not None:
+            logger = logger.bind(worker=place.number)
         for warning in source.warnings if source is not None else ():
             logger.warning(Event.SETTINGS_WARNING, setting=warning.path, detail=warning.message)
         asyncio.get_running_loop().set_exception_handler(AcceptFailures(logger))
-        app = create_app(settings, logger=logger)
+        metrics = Metrics()
+        app = create_app(settings, logger=logger, metrics=metrics, workers=workers)
         fit_descriptors(app, settings, logger)
-        await serve_until_signal(app, source, logger)
+        link = None if place is None else await joined(place, metrics)
+        await serve_until_signal(app, source, logger, link)
 
     try:
         asyncio.run(serve())

@@ -91,12 +91,14 @@ def assemble_access(
     return Access(replica, administration, Tokens(directory, clock, key_sets), moves)
 
 
-def assemble_rates(limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger) -> RateLimits:
+def assemble_rates(
+    limits: LimitsSettings, *, clock: Clock, metrics: Metrics, logger: Logger, workers: int = 1
+) -> RateLimits:
     """The rate limits, counted where the settings say."""
     signals = LimitSignals(metrics, logger)
     metrics.limits_shared.set(1)
     if limits.storage is None:
-        return RateLimits(clock, signals)
+        return RateLimits(clock, signals, workers=workers)
     from gateway.storage.redis_windows import RedisWindows  # noqa: PLC0415 (its libraries cost 12 MB of memory)
 
-    return RateLimits(clock, signals, RedisWindows(limits.storage, limits.timeout))
+    return RateLimits(clock, signals, RedisWindows(limits.storage, limits.timeout), workers)

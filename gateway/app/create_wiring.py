@@ -81,6 +81,7 @@ def assemble(
     metrics: Metrics,
     logger: Logger,
     store: tuple[WholeStore, Sealer] | None = None,
+    workers: int = 1,
 ) -> Creates:
     """Assemble the parts from the settings, or over another ``store``. Raises :class:`SettingsError`
     if the store has no usable key."""
@@ -112,6 +113,6 @@ def assemble(
 
     fleet.lifetimes = Lifetimes(opened, clock)
     fleet.owners.sealer = sealer
-    fleet.quotas = Quotas(fleet, opened, specs, lambda limit: metrics.limit_refusals.labels(limit).inc())
+    fleet.quotas = Quotas(fleet, opened, specs, lambda limit: metrics.limit_refusals.labels(limit).inc(), workers)
     ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger, trail.lifetime_ended))
     return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender, trail)

@@ -2,8 +2,8 @@
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any, Final, NamedTuple
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from aiohttp import web
 from gateway.api.pipeline import ENDPOINTS
 from gateway.app.descriptors import MOST_CONNECTIONS
 from gateway.app.reload import Reloader
+from gateway.app.worker import Link
 from gateway.http.server import SERVED, GatewayRunner, Tls
 from gateway.ports.process_signals import RELOAD, STOP, ignore_reload, react
 from gateway.services.data_plane.service import DataPlane
@@ -35,23 +36,25 @@ class Addresses(NamedTuple):
 
 
 @asynccontextmanager
-async def listening(app: web.Application) -> AsyncIterator[Addresses]:
-    """Serve on the configured addresses. On exit, stops accepting and waits up to ``shutdown.grace`` seconds (the value
-    at that time) for the requests in flight, of the API and the data plane at the same time. Raises ``OSError`` whose
-    ``strerror`` names the address that failed."""
+async def listening(app: web.Application, *, shared: bool = False) -> AsyncIterator[Addresses]:
+    """Serve on the configured addresses, with other processes if they are ``shared``. On exit, stops accepting and
+    waits up to ``shutdown.grace`` seconds (the value at that time) for the requests in flight, of the API and the data
+    plane at the same time. Raises ``OSError`` whose ``strerror`` names the address that failed."""
     reloader = app[RELOADER]
     runners: list[GatewayRunner] = []
     settings = reloader.settings
     async with AsyncExitStack() as stack:
         admin = None
         if settings.admin.address is not None:  # first, so that it is closed last, when the API has drained
-            admin, _ = await _listen(stack, app[ADMIN], settings.admin.address, reloader)
+            admin, _ = await _listen(stack, app[ADMIN], settings.admin.address, reloader, shared=shared)
         data = None
         if DATA in app:
-            data, runner = await _listen(stack, app[DATA], settings.data.address, reloader, lambda: reloader.data_tls)
+            data, runner = await _listen(
+                stack, app[DATA], settings.data.address, reloader, lambda: reloader.data_tls, shared=shared
+            )
             app[PLANE].public_url = settings.data.public_url or data
             runners.append(runner)
-        api, runner = await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls)
+        api, runner = await _listen(stack, app, settings.http.address, reloader, lambda: reloader.tls, shared=shared)
         runners.append(runner)
         addresses = Addresses(api, admin, data)
         try:
@@ -69,6 +72,8 @@ async def _listen(
     address: ListenAddress,
     reloader: Reloader,
     tls: Tls = lambda: None,
+    *,
+    shared: bool,
 ) -> tuple[str, GatewayRunner]:
     http = reloader.settings.http
     limit = app.get(MOST_CONNECTIONS, http.max_connections)
@@ -80,18 +85,25 @@ async def _listen(
 
     await runner.setup()
     stack.push_async_callback(end)
-    url = await listen(runner, address)
+    url = await listen(runner, address, shared=shared)
     return url if tls() is None else url.replace("http", "https", 1), runner
 
 
-async def listen(runner: web.AppRunner, address: ListenAddress) -> str:
+async def listen(runner: web.AppRunner, address: ListenAddress, *, shared: bool = False) -> str:
     """Accept connections at the address and return its base URL. Raises ``OSError`` whose ``strerror`` names it."""
+    with named(address):
+        await web.TCPSite(runner, address.host, address.port, backlog=1024, reuse_port=shared or None).start()
+    return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
+
+
+@contextmanager
+def named(address: ListenAddress) -> Iterator[None]:
+    """Name the address in the ``strerror`` of an ``OSError``."""
     try:
-        await web.TCPSite(runner, address.host, address.port, backlog=1024).start()
+        yield
     except OSError as exc:
         reason = (exc.strerror or str(exc)).rpartition(": ")[2]
         raise OSError(exc.errno, f"{address}: {reason}") from exc
-    return f"http://{ListenAddress(address.host, runner.addresses[0][1])}"
 
 
 def stop_signal() -> asyncio.Event:
@@ -102,26 +114,35 @@ def stop_signal() -> asyncio.Event:
     return stop
 
 
-async def serve_until_signal(app: web.Application, source: SettingsSource | None, logger: Logger) -> None:
+async def serve_until_signal(
+    app: web.Application, source: SettingsSource | None, logger: Logger, link: Link | None = None
+) -> None:
     """Serve until SIGTERM or SIGINT, and for ``shutdown.delay`` seconds after it; a second signal ends all waiting.
-    Changed settings in ``source`` are applied on SIGHUP and automatically."""
+    Changed settings in ``source`` are applied on SIGHUP and automatically. A worker does the same for its
+    supervisor, at the end of ``link``."""
     reloader, in_flight = app[RELOADER], app[ENDPOINTS].in_flight
     served = [app[SERVED], *([app[DATA][SERVED]] if DATA in app else [])]
-    stop = stop_signal()
+    stop, sighup = stop_signal(), asyncio.Event()
 
     def hurry() -> None:
         for each in served:
             each.in_flight.stop_waiting()
 
-    async with listening(app) as addresses:
+    async with AsyncExitStack() as stack:
+        if link is not None:
+            supervised = link.run(stop=stop.set, hurry=hurry, reload=sighup.set)
+            await stack.enter_async_context(background_task(supervised))
+        addresses = await stack.enter_async_context(listening(app, shared=link is not None))
         tune_gc()
-        async with _reloading(reloader, source):
+        async with _reloading(reloader, source, sighup):
             logger.info(
                 Event.STARTED,
                 url=addresses.api,
                 admin_url=addresses.admin,
                 providers=list(reloader.settings.providers),
             )
+            if link is not None:
+                link.ready()
             await stop.wait()
             for number in STOP:
                 react(number, hurry)
@@ -133,11 +154,10 @@ async def serve_until_signal(app: web.Application, source: SettingsSource | None
 
 
 @asynccontextmanager
-async def _reloading(reloader: Reloader, source: SettingsSource | None) -> AsyncIterator[None]:
+async def _reloading(reloader: Reloader, source: SettingsSource | None, sighup: asyncio.Event) -> AsyncIterator[None]:
     if source is None:
         yield
         return
-    sighup = asyncio.Event()
     react(RELOAD, sighup.set)
     try:
         async with background_task(reloader.watch(source, sighup)):

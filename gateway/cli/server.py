@@ -1,5 +1,6 @@
 """The commands that run a server (the gateway, the demo, an emulator), and ``openapi``."""
 
+import json
 import shlex
 import shutil
 import sys
@@ -29,12 +30,13 @@ config_option = click.option(
 port_range = click.IntRange(0, 65535)
 
 
-def source(file: str, overrides: Mapping[str, object] | None = None) -> "SettingsSource":
-    """Return the source of this process's settings; ``overrides`` are flags by dotted path."""
+def source(file: str, overrides: Mapping[str, object] | None = None, workers: int = 1) -> "SettingsSource":
+    """Return the source of this process's settings, which is one of ``workers``; ``overrides`` are flags by dotted
+    path."""
     from gateway.app import dialect_eras, provider_models
     from gateway.settings import SettingsSource
 
-    return SettingsSource(Path(file), provider_models(), overrides or {}, dialect_eras())
+    return SettingsSource(Path(file), provider_models(), overrides or {}, dialect_eras(), workers)
 
 
 def load(file: str) -> "LoadedSettings":
@@ -92,8 +94,16 @@ def _listening() -> Iterator[None]:
 @click.command()
 @config_option
 @click.option("--listen", metavar="HOST:PORT", help="The address to listen on, instead of http.listen.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    help="Processes that serve, at the same addresses. More than one needs PostgreSQL.",
+)
+@click.option("--worker", "place", hidden=True, help="Given by the process that has started this worker.")
 @examples("serve --config gateway.yaml", "serve --config gateway.yaml --listen 127.0.0.1:9000")
-def serve(file: str, listen: str | None) -> None:
+def serve(file: str, listen: str | None, workers: int, place: str | None) -> None:
     """Serve the API until SIGTERM or SIGINT.
 
     Exit code 78: the settings have faults, which are all reported at once. While the gateway runs, a changed settings
@@ -102,8 +112,10 @@ def serve(file: str, listen: str | None) -> None:
     from gateway.app import run
 
     with exit_for_faults(), _listening():
-        origin = source(file, {} if listen is None else {"http.listen": listen})
-        sys.exit(run(origin.load().settings, origin))
+        worker = None if place is None else json.loads(place)
+        overrides = {} if listen is None else {"http.listen": listen}
+        origin = source(file, overrides if worker is None else {**overrides, **worker["settings"]}, workers)
+        sys.exit(run(origin.load().settings, origin, worker))
 
 
 def _demo_key(_ctx: click.Context, _param: click.Parameter, value: str | None) -> str | None:

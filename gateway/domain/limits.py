@@ -1,8 +1,8 @@
 """The limits of a caller, and of a provider's account (docs/access.md#limits)."""
 
 import math
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple, Self
 
 from gateway.domain.errors import RateLimited, Source
 
@@ -12,12 +12,21 @@ OF_ACCOUNT: Final = "provider_requests"
 _ROUNDING: Final = 0.001  # seconds; a request is admitted only after the moment at which a place becomes free
 
 
+def share(bound: int, workers: int) -> int:
+    """One worker's part of a bound: at least 1, unless the bound is 0."""
+    return max(bound // workers, min(bound, 1))
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """At most ``amount`` requests in any ``seconds`` seconds, as a sliding window estimates it."""
 
     amount: int
     seconds: int
+
+    def share(self, workers: int) -> Self:
+        """The part of one of several workers, of which each counts alone."""
+        return self if workers == 1 else replace(self, amount=share(self.amount, workers))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

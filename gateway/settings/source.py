@@ -1,7 +1,7 @@
 """The source of a running process's settings, from which they can be read again, and the effective settings to show."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,18 +10,20 @@ from gateway.settings.environment import leaves
 from gateway.settings.loader import LoadedSettings, load_settings
 from gateway.settings.problems import Problem, SettingsError
 from gateway.settings.secret_files import stamp
+from gateway.settings.workers import of_one_worker
 
 
 @dataclass(slots=True)
 class SettingsSource:
     """A settings file, and the flags (``overrides``, by dotted path) that override it. The environment is that of the
-    process. ``dialect_eras`` is that of :func:`load_settings`. ``warnings`` are those of the last
-    successful load."""
+    process. ``dialect_eras`` is that of :func:`load_settings`. Each of several ``workers`` gets its share of the
+    bounds. ``warnings`` are those of the last successful load."""
 
     file: Path
     provider_models: Mapping[str, type[ProviderSettings]]
     overrides: Mapping[str, object] = field(default_factory=dict)
     dialect_eras: Mapping[str, Collection[str]] | None = None
+    workers: int = 1
     warnings: tuple[Problem, ...] = field(default=(), init=False)
     _files: Mapping[Path, object] = field(default_factory=dict, init=False, repr=False)
 
@@ -39,7 +41,7 @@ class SettingsSource:
             raise
         self._files = loaded.files
         self.warnings = loaded.warnings
-        return loaded
+        return replace(loaded, settings=of_one_worker(loaded.settings, self.workers))
 
     def changed(self) -> bool:
         """Return whether any file that the last :meth:`load` used has changed since, secrets and certificates included.

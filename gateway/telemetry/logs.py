@@ -64,6 +64,8 @@ class Event(StrEnum):
     STARTED = "started"
     STOPPING = "stopping"
     STOPPED = "stopped"
+    WORKERS_STARTED = "workers_started"
+    WORKER_ENDED = "worker_ended"
     SETTINGS_RELOADED = "settings_reloaded"
     SETTINGS_REJECTED = "settings_rejected"
     SETTINGS_WARNING = "settings_warning"

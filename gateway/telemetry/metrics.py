@@ -1,5 +1,6 @@
 """All metrics. Their labels are bounded: route templates and configured names, never ids (``docs/metrics.md``)."""
 
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -9,6 +10,7 @@ from prometheus_client.exposition import generate_latest
 from gateway import __version__
 from gateway.telemetry.fast_counter import FastCounter
 from gateway.telemetry.fast_histogram import FastHistogram
+from gateway.telemetry.merged_metrics import MergedMetrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 _OVERHEAD_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -21,6 +23,9 @@ class Metrics:
     """One registry per application, so that several can live in one process."""
 
     content_type: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+    snapshots: Callable[[], Awaitable[Sequence[bytes]]] | None = None
+    """Returns the snapshots of all workers; None: this process is the only one."""
 
     def __init__(self) -> None:
         registry = self.registry = CollectorRegistry()
@@ -209,5 +214,6 @@ class Metrics:
         ):
             labelled.remove_by_labels({"provider": name})
 
-    def exposition(self) -> bytes:
-        return generate_latest(self.registry)
+    async def exposition(self) -> bytes:
+        every = None if self.snapshots is None else MergedMetrics(await self.snapshots())
+        return generate_latest(every or self.registry)

@@ -109,8 +109,8 @@ async def _limits(limits: Limits, ctx: RequestContext, quotas: Quotas) -> Limits
         running=None if limits.running is None else LimitUse(value=limits.running, used=running),
         runtimes=None if limits.runtimes is None else LimitUse(value=limits.runtimes, used=runtimes),
         connections=None
-        if limits.connections is None
-        else LimitUse(value=limits.connections, used=quotas.connections_of(ctx.principal)),
+        if (allowed := quotas.connections_allowed(limits)) is None
+        else LimitUse(value=allowed, used=quotas.connections_of(ctx.principal)),
     )
 
 

@@ -27,7 +27,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
-from gateway.domain.limits import limit_of
+from gateway.domain.limits import Limits, limit_of, share
 from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderQuery
 from gateway.domain.runtime import Runtime
@@ -63,12 +63,14 @@ _RUNS: Final = frozenset({State.STARTING, State.RUNNING, State.STOPPING})
 @dataclass(slots=True, eq=False, repr=False)
 class Quotas:
     """Takes and counts the places of callers with a limit on them. Without a store, nothing is limited. ``refused`` is
-    called with the name of a limit that refused something."""
+    called with the name of a limit that refused something. Each of several ``workers`` allows its share of the
+    connections."""
 
     _fleet: "Fleet"
     _store: PlaceStore | None = None
     _specs: SpecKeeper | None = None
     _refused: Callable[[str], None] = lambda _: None
+    _workers: int = 1
     _locks: RuntimeLocks = field(default_factory=RuntimeLocks, init=False)
     _connections: Counter[str] = field(default_factory=Counter, init=False)
     _released: LRUCache[str, None] = field(default_factory=lambda: LRUCache(MAX_RELEASED), init=False)
@@ -133,7 +135,7 @@ class Quotas:
     @contextmanager
     def connection(self, principal: Principal) -> Iterator[None]:
         """One connection of a caller through the data plane of this process. Raises :class:`QuotaExceeded`."""
-        limit = None if principal.limits is None else principal.limits.connections
+        limit = None if principal.limits is None else self.connections_allowed(principal.limits)
         used = self.connections_of(principal)
         if limit is not None and used >= limit:
             self._refused("connections")
@@ -151,6 +153,10 @@ class Quotas:
             self._connections[principal.owner] -= 1
             if not self._connections[principal.owner]:
                 del self._connections[principal.owner]
+
+    def connections_allowed(self, limits: Limits) -> int | None:
+        """The limit of the connections through the data plane of this process."""
+        return None if limits.connections is None else share(limits.connections, self._workers)
 
     def connections_of(self, principal: Principal) -> int:
         """How many connections the caller has through the data plane of this process."""

@@ -1,7 +1,7 @@
 """Rate limits: the requests of a principal, and those to a provider's account (docs/access.md#limits).
 
-Without shared windows everything is counted in memory, without a wait. If they cannot be reached, this process counts
-alone, and asks for them again after :data:`PAUSE` seconds with one request.
+Without shared windows everything is counted in memory, without a wait, and each worker admits its share of a rate. If
+they cannot be reached, this process counts alone, and asks for them again after :data:`PAUSE` seconds with one request.
 """
 
 from collections.abc import Awaitable
@@ -45,12 +45,15 @@ class LocalWindows:
 
 
 class RateLimits:
-    """Admits requests. ``shared`` None: every process counts on its own."""
+    """Admits requests. ``shared`` None: every process counts on its own, as one of ``workers``."""
 
-    def __init__(self, clock: Clock, observer: LimitSignals, shared: SharedWindows | None = None) -> None:
+    def __init__(
+        self, clock: Clock, observer: LimitSignals, shared: SharedWindows | None = None, workers: int = 1
+    ) -> None:
         self._clock = clock
         self._observer = observer
         self._shared = shared
+        self._parts = workers if shared is None else 1
         self._local = LocalWindows(clock)
         self._away_until: float | None = None
 
@@ -60,7 +63,7 @@ class RateLimits:
         limits = ctx.principal.limits
         if limits is None or limits.requests is None:
             return None
-        rate, key = limits.requests, f"principal/{ctx.principal.name}"
+        rate, key = limits.requests.share(self._parts), f"principal/{ctx.principal.name}"
         if self._asks():
             return self._admit_shared(ctx, key, rate, counts=counts)
         self._settle(ctx, rate, *self._take_alone(key, rate, counts=counts), counts=counts)
@@ -71,6 +74,7 @@ class RateLimits:
         if provider in ctx.charged:
             return
         ctx.charged = (*ctx.charged, provider)
+        rate = rate.share(self._parts)
         taken, window = await self._take(f"provider/{provider}", rate, counts=True)
         if not taken:
             ctx.charged = tuple(name for name in ctx.charged if name != provider)

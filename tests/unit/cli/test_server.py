@@ -48,8 +48,8 @@ class FakeApp(ModuleType):
     def dialect_eras(self) -> Mapping[str, frozenset[str]]:
         return {"red": frozenset({"dawn", "dusk"})}
 
-    def run(self, settings: Any, source: Any = None) -> int:
-        self.source = source
+    def run(self, settings: Any, source: Any = None, worker: Any = None) -> int:
+        self.source, self.worker = source, worker
         return self._called("run", settings)
 
     def check_providers(self, settings: Any, names: Sequence[str] | None = None) -> list[Any]:
@@ -126,6 +126,15 @@ def test_serve_runs_with_the_settings_and_exits_with_the_result(app: FakeApp, fi
     ((_, settings),) = app.calls
     assert (settings.http.listen, settings.log.level) == ("127.0.0.1:9999", "debug")
     assert app.source.load().settings.http.listen == "127.0.0.1:9999"  # flags override a reloaded file too
+
+
+def test_worker_serves_at_the_addresses_of_its_place_with_its_share_of_the_bounds(app: FakeApp, file: Path) -> None:
+    place = '{"number": 2, "channel": 7, "settings": {"http.listen": "127.0.0.1:9998"}}'
+    arguments = ("serve", "--config", str(file), "--listen", "127.0.0.1:0", "--workers", "2", "--worker", place)
+    assert run(*arguments).exit_code == 7
+    ((_, settings),) = app.calls
+    assert (settings.http.listen, settings.http.max_connections) == ("127.0.0.1:9998", 1000)
+    assert (app.worker["number"], app.source.workers) == (2, 2)
 
 
 @pytest.mark.parametrize("command", [("serve",), ("config", "check"), ("config", "show")])

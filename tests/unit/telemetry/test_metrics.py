@@ -16,12 +16,12 @@ def test_process_metrics_are_those_of_this_process() -> None:
     assert (sample("process_start_time_seconds") or 0) > 0
 
 
-def test_no_series_is_a_time_of_creation() -> None:
+async def test_no_series_is_a_time_of_creation() -> None:
     metrics = Metrics()
     metrics.wrong_keys.inc()
     metrics.upstream_retries.labels("one", "timeout").inc()
     metrics.requests.labels("v1", "getMe", 200, "", "").inc()
     metrics.request_seconds.labels("v1", "getMe").observe(0.1)
-    exposed = metrics.exposition().decode()
+    exposed = (await metrics.exposition()).decode()
     assert "rtgw_wrong_keys_total 1.0" in exposed
     assert "_created" not in exposed

@@ -69,9 +69,9 @@ class Windows(SharedWindows):
 class Caller:
     """A principal that sends requests."""
 
-    def __init__(self, shared: SharedWindows | None = None) -> None:
+    def __init__(self, shared: SharedWindows | None = None, workers: int = 1) -> None:
         self.clock, self.signals = FakeClock(), Signals()
-        self.rates = RateLimits(self.clock, self.signals, shared)
+        self.rates = RateLimits(self.clock, self.signals, shared, workers)
 
     async def send(self, principal: Principal = SHOP, *, counts: bool = True) -> RequestContext:
         """The context of a request that was admitted."""
@@ -124,6 +124,24 @@ def test_rate_is_read(text: str, rate: Rate) -> None:
 def test_text_that_is_no_rate_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="600/minute"):
         parse_rate(text)
+
+
+async def test_worker_that_counts_alone_admits_its_share_of_the_rate() -> None:
+    caller = Caller(workers=3)
+    assert await caller.passes(10) == 3
+    error = await caller.refused()
+    assert error.extra is not None
+    assert error.extra["limit"] == {"name": "requests", "value": 3, "used": 3}
+    ctx = RequestContext("r", principal=SHOP)
+    for _ in range(3):
+        await caller.rates.charge(ctx, "main", TEN)
+        ctx.charged = ()
+    with pytest.raises(RateLimited, match="3 requests in 60 seconds"):
+        await caller.rates.charge(ctx, "main", TEN)
+
+
+async def test_workers_that_count_together_admit_the_whole_rate() -> None:
+    assert await Caller(Windows(), workers=3).passes(12) == 10
 
 
 async def test_unlimited_caller_is_not_counted() -> None:
