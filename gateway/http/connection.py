@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import StreamReader, hdrs, web
@@ -97,7 +98,7 @@ class GatewayRequestHandler(RequestHandler):
     def _count(self, transport: asyncio.Transport) -> None:
         peer = transport.get_extra_info("peername")
         self._address = str(peer[0]) if isinstance(peer, tuple) else ""
-        self._opened_at = self._loop.time()
+        self._opened_at = monotonic()
         self._admitted = self._server.admit(self, self._address)
 
     def handshake_failed(self) -> None:
@@ -125,7 +126,7 @@ class GatewayRequestHandler(RequestHandler):
 
     @property
     def idle_since(self) -> float:
-        """When the last bytes arrived, or else when it was opened, on the event loop's clock."""
+        """When the last bytes arrived, or else when it was opened. (The clock of uvloop has steps of a millisecond.)"""
         return self._opened_at if self._last_received is None else self._last_received
 
     @property
@@ -156,7 +157,7 @@ class GatewayRequestHandler(RequestHandler):
         forwarded = self.when_lost is not None
         if forwarded and (self._upgraded or request.writer.output_size > 0):
             return False
-        late = self._loop.time() - (self._last_received or 0.0) > _HALF_CLOSE_SECONDS
+        late = monotonic() - (self._last_received or 0.0) > _HALF_CLOSE_SECONDS
         return False if late and (forwarded or request.method in SAFE_METHODS) else self._answer_and_close()
 
     def _answer_and_close(self) -> bool:
@@ -168,7 +169,7 @@ class GatewayRequestHandler(RequestHandler):
     def data_received(self, data: bytes) -> None:
         if self._lost_data:
             return
-        self._last_received = self._loop.time()
+        self._last_received = monotonic()
         before, closing = self._request_count, self._close
         if self._upgraded or (self._last_body is not None and not self._last_body.is_eof()):
             # After close(), aiohttp drops what arrives, also the rest of a body and the frames of a WebSocket.
