@@ -7,6 +7,9 @@ from typing import Any, Final
 
 import click
 
+_ENDINGS: Final = ("", "s", "_seconds")
+"""What members of a request are called beyond the parameter: ``labels`` and ``runtime_limit_seconds``."""
+
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -101,9 +104,9 @@ def _flag(where: str) -> str:
         return where
     path = where.removeprefix("#/").replace("-", "_").split("/")
     options = {str(each.name): each for each in context.command.params if isinstance(each, click.Option)}
-    found = [name for name in options if path[0].lower().startswith(name)]  # runtime_limit_seconds: --runtime-limit
-    if found:
-        return max(options[max(found, key=len)].opts, key=len)
+    for ending in _ENDINGS:
+        if (option := options.get(path[0].lower().removesuffix(ending))) is not None:
+            return max(option.opts, key=len)
     written = [each.partition("=")[0] for each in context.params.get("assignments") or ()]
     dotted = ".".join(path)
     return next((f"--set {each}" for each in written if f".{dotted}.".endswith(f".{each}.")), where)

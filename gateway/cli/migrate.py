@@ -166,15 +166,8 @@ def plan(connection: Connection, output: str, mappings: str | None, **options: A
     if output != "report":
         show_document({"move": move, "items": items}, output)
     else:
-        for line in (
-            *report(move, items),
-            *next_steps(
-                move,
-                items,
-                shlex.join(["runtime-gateway", "migrate", "plan", *typed(click.get_current_context())]),
-                mappings,
-            ),
-        ):
+        command = shlex.join(["runtime-gateway", "migrate", "plan", *typed(click.get_current_context())])
+        for line in (*report(move, items), *next_steps(move, items, command, mappings)):
             click.echo(line)
     if written:
         note(f"written: {written}; fill it in, and plan again")

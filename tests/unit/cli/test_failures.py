@@ -34,6 +34,8 @@ def test_member_that_a_flag_sets_has_the_name_of_the_flag(gateway: ScriptedGatew
         (("create", "--kind", "x", "--set", "config.a.b=1"), {"pointer": "#/config/a/b"}, "--set config.a.b"),
         (("create", "--kind", "x", "--set", "config.a.c=1"), {"pointer": "#/config/a/b"}, "#/config/a/b"),
         (("create", "--kind", "x"), {"pointer": "#/config/a/b"}, "#/config/a/b"),
+        (("create", "--kind", "x"), {"pointer": "#/provider_options/a"}, "#/provider_options/a"),
+        (("start", ID, "--secret-id", "x"), {"pointer": "#/secret_ids/0"}, "--secret-id"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
