@@ -178,9 +178,10 @@ class Parts:
         if provider_id is None:
             return not self._number
         if self._number:
-            if provider_id not in self._places[self._number - 1].ids:
-                return False
-            return self._gateway.here(self.target.adapter, provider_id, self._ctx)
+            first_id = self._places[self._number - 1].ids.get(provider_id)
+            if first_id is not None:
+                self._ctx.renamed[provider_id] = first_id
+            return first_id is not None
         return self._gateway.lists(self._own, (self._kind, provider_id, name), self._since, self._ctx)
 
     def advance(self) -> None:

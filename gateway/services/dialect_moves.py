@@ -32,7 +32,7 @@ class DialectMoves:
             row = row or moves.of_name(adapter.name, target.scope, kind, name)
         if row is None or target.scope not in {row.source_scope, row.target_scope}:
             return None
-        found = self._at(row, target.asked_scope, ctx)
+        found = self._at(row.target, row.target_scope, target.asked_scope, ctx)
         if found is None:
             raise NotFound("There is no such runtime.")
         self._fleet.require_moves()
@@ -62,28 +62,31 @@ class DialectMoves:
         if not self._fleet.moves.lists(since, target.adapter.name, target.scope, *row):
             return False
         self.here(target.adapter, row[1], ctx)
+        if (gone := self._fleet.moves.of_source(target.adapter.name, row[1])) is not None:  # since the list began
+            first = self._fleet.moves.of_id(gone.runtime_id)
+            place = self._fleet.get(parse_runtime_id(gone.runtime_id)[0])
+            if place is not None and place.adapter.api == target.adapter.api:
+                ctx.renamed[row[1]] = gone.target_id if first is None else first.source_id
         return True
 
     def elsewhere(self, target: DialectTarget, kind: str, since: int, ctx: RequestContext) -> Sequence[Elsewhere]:
-        moves = self._fleet.moves
-        if not moves:
-            return ()
         found: dict[tuple[str, str], Elsewhere] = {}
-        for row in moves.rows():
-            if row.change > since and moves.is_last_switch(row):
-                continue
-            if (row.source, row.source_scope, row.kind) == (target.adapter.name, target.scope, kind):
-                place = (row.target, row.target_scope)
-                if place not in found and (at := self._at(row, target.asked_scope, ctx)) is not None:
-                    found[place] = Elsewhere(at, {})
-                if place in found:
-                    found[place].ids[row.target_id] = row.source_id
+        for first_id, *at, present_id in self._fleet.moves.away(since, target.adapter.name, target.scope, kind):
+            place = at[0], at[1]
+            if place not in found and (there := self._at(*place, target.asked_scope, ctx)) is not None:
+                found[place] = Elsewhere(there, {})
+            if place in found:
+                found[place].ids[present_id] = first_id
         return [found[place] for place in sorted(found)]
 
     def left_behind(self, scope: str, kind: str, ctx: RequestContext) -> Sequence[Moved]:
         rows = self._fleet.moves.rows() if self._fleet.moves else ()
         gone = [row for row in rows if self._fleet.get(row.source) is None]
-        places = [(row, self._at(row, scope, ctx)) for row in gone if (row.source_scope, row.kind) == (scope, kind)]
+        places = [
+            (row, self._at(row.target, row.target_scope, scope, ctx))
+            for row in gone
+            if (row.source_scope, row.kind) == (scope, kind)
+        ]
         return [Moved(at, place_of(row).ref, row.source_id, row.name) for row, at in places if at is not None]
 
     async def admit_write(self, ref: RuntimeRef, name: str | None, call: Call) -> None:
@@ -91,12 +94,12 @@ class DialectMoves:
             rows = [ref.provider_id, *([] if name is None else [f"name:{name}"])]
             await self._fleet.permits.enter(call.writer, rows)
 
-    def _at(self, row: Relocation, asked_scope: str, ctx: RequestContext) -> DialectTarget | None:
-        """The place of a relocation; None if the caller may not see it, or the gateway does not have it."""
-        provider = self._fleet.get(row.target)
-        if provider is None or not ctx.principal.sees(row.target, row.target_scope):
+    def _at(self, name: str, scope: str, asked_scope: str, ctx: RequestContext) -> DialectTarget | None:
+        """A place; None if the caller may not see it, or the gateway does not have it."""
+        provider = self._fleet.get(name)
+        if provider is None or not ctx.principal.sees(name, scope):
             return None
-        return DialectTarget(provider.adapter, row.target_scope, asked_scope)
+        return DialectTarget(provider.adapter, scope, asked_scope)
 
     def _is_of(self, adapter: ProviderAdapter[Any], row: Relocation) -> bool:
         """Whether the place that a runtime has left has the same API as an adapter, so that its ids can be shown."""

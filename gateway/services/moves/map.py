@@ -60,11 +60,7 @@ class MoveMap:
         }
         self._by_target = {
             (row.target, row.target_id): row for row in rows if row.source_runtime_id == row.runtime_id
-        } | {
-            (row.target, row.target_id): row
-            for row in rows
-            if row.runtime_id == row.target_runtime_id  # it is back where it was first
-        }
+        } | {(row.target, row.target_id): row for row in rows if is_back(row)}
         self._by_native = {(row.target, row.source_id): row for row in rows}
         self._by_name = {
             (row.source, row.source_scope, row.kind, row.name): row for row in rows if row.name is not None
@@ -134,6 +130,21 @@ class MoveMap:
             [(provider, provider_id), (provider, scope, kind, name or "")]
         )
 
+    def away(self, since: int, provider: str, scope: str, kind: str) -> Iterator[tuple[str, str, str, str]]:
+        """The runtimes of a place that were elsewhere when a list began, at a change: the id that each had at the
+        place, and the provider, the scope and the id where it was."""
+        at, rows = (provider, scope, kind), self._by_source.values()
+        later = {row.runtime_id: row for row in rows if row.change > since and self.is_last_switch(row)}
+        for row in rows:
+            moved = later.get(row.runtime_id)
+            if (row.source, row.source_scope, row.kind) == at:
+                if moved is None:
+                    yield row.source_id, row.target, row.target_scope, row.target_id
+                elif moved is not row:
+                    yield row.source_id, moved.source, moved.source_scope, moved.source_id
+            elif moved is row and is_back(row) and (row.target, row.target_scope, row.kind) == at:
+                yield row.target_id, row.source, row.source_scope, row.source_id
+
     def translated(self, provider: str, ref: RuntimeRef) -> Relocated | None:
         """Where a runtime is now that was at this place; None if it has not gone from there."""
         row = self._by_source.get((provider, ref.provider_id))
@@ -157,6 +168,11 @@ class MoveMap:
         """The instance that continues the one for which an address of a runtime was made. ``first_id`` is that of
         :meth:`first_id`."""
         return instance if instance is None else self._successors.get((first_id, instance), instance)
+
+
+def is_back(relocation: Relocation) -> bool:
+    """Whether it leads a runtime back where it was first."""
+    return relocation.runtime_id == relocation.target_runtime_id
 
 
 def _keys_of(row: Arriving) -> Iterator[tuple[str, ...]]:

@@ -214,9 +214,10 @@ async def test_pages_have_a_runtime_once_that_is_switched_between_them(surface: 
         assert await world.listed("limit=1") == world.ids
 
 
+@pytest.mark.parametrize("surface", [UNIFIED, DURABLE], ids=lambda each: each.path)
 @pytest.mark.parametrize("before", range(1, len(NAMES)))
-async def test_pages_have_a_runtime_once_that_is_brought_back_between_them(before: int) -> None:
-    async with world_of(UNIFIED) as world:
+async def test_pages_have_a_runtime_once_that_is_brought_back_between_them(surface: Surface, before: int) -> None:
+    async with world_of(surface) as world:
         source = world.sources[0]
         target = await world.copy(source)
         await world.switch(source, target)
