@@ -7,7 +7,7 @@ import msgspec
 
 from gateway.domain.errors import FieldError, GatewayError, PreconditionFailed, StateConflict
 from gateway.domain.move_requests import ApplyMove, RollbackMove
-from gateway.domain.moves import ItemState, Move, MoveItem, MoveItems, MoveState
+from gateway.domain.moves import Blocker, Change, ItemState, Move, MoveItem, MoveItems, MoveState
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.context import MoverContext, Run
 from gateway.services.moves.mover import CANCEL, PAUSE, concurrently, items_of
@@ -66,39 +66,46 @@ class MoveControl:
         return await self._change(move, "cancel", states, MoveState.APPLYING, asked=CANCEL)
 
     async def rollback(self, move_id: str, request: RollbackMove) -> Move | MoveItems:
-        """Bring back what has moved, or only say what has changed at the target since (``dry_run``). Raises
-        :class:`StateConflict` if something has changed that would be lost without being given up."""
+        """Bring back what has moved, or only say what has changed at the target since, and what cannot be brought back
+        (``dry_run``). Raises :class:`StateConflict` if something would be lost that has changed and is not given up."""
         move = await self._service.stored(move_id)
         self._require(move, "rollback", _ENDED)
         options = RollbackOptions(request.sync_back, request.discard)
-        changed, refused = await self._compared(self.context.run(move, ""), options)
+        changed, refused = await self._compared(self.context.run(move, ""), options, sources=request.dry_run)
         if request.dry_run:
             return MoveItems(items=changed)
         if refused:
-            named = ", ".join(refused[:_NAMED]) + (" and others" if len(refused) > _NAMED else "")
+            named = ", ".join(refused[:_NAMED]) + (
+                f" and {len(refused) - _NAMED} others" if len(refused) > _NAMED else ""
+            )
             raise StateConflict(
-                f"{len(refused)} runtimes have changed at the target: {named}. Send sync_back or discard.",
+                f"Changed at the target: {named}. Send sync_back or discard.",
                 extra={"state": move.state.value},
             )
         stored = msgspec.to_builtins(options)
         return await self._change(move, "rollback", _ENDED, MoveState.ROLLING_BACK, rollback=stored, problem=None)
 
-    async def _compared(self, run: Run, options: RollbackOptions) -> tuple[list[MoveItem], list[str]]:
-        """What has changed at the target, and the ids of what would be lost."""
+    async def _compared(self, run: Run, options: RollbackOptions, *, sources: bool) -> tuple[list[MoveItem], list[str]]:
+        """What has changed at the target, and the ids of what would be lost. With ``sources`` also those that cannot be
+        brought back, because their sources have ended."""
         changed: dict[int, MoveItem] = {}
         refused: list[str] = []
 
         async def work(stored: StoredItem) -> None:
             view = item_view(stored, unsealed(stored, self.context.sealer), run.move.target)
+            changes: list[Change] = []
+            problem: Blocker | None = None
             try:
                 found = await self._rollback.compare(run, stored)
+                changes = found.changes
+                if options.refuses(found):
+                    refused.append(stored.runtime_id)
+                if sources:
+                    await self._rollback.require_source(stored)
             except GatewayError as error:
-                changed[stored.position] = msgspec.structs.replace(view, changes=[], problem=problem_of(error))
-                return
-            if found.changes:
-                changed[stored.position] = msgspec.structs.replace(view, changes=found.changes)
-            if options.refuses(found):
-                refused.append(stored.runtime_id)
+                problem = problem_of(error)
+            if changes or problem is not None:
+                changed[stored.position] = msgspec.structs.replace(view, changes=changes, problem=problem)
 
         items: AsyncIterator[StoredItem] = items_of(self.context, run, (ItemState.MOVED,))
         await concurrently(_COMPARED_AT_ONCE, items, work)

@@ -78,12 +78,10 @@ class Mover:
         return asked
 
     async def _asked(self, run: Run) -> str | None:
-        limit = run.request.stop_on_errors
-        if limit is not None and run.failed >= limit:
-            return PAUSE
         stored = await self._context.store.get_move(run.move.id)
         asked: str | None = None if stored is None else msgspec.json.decode(stored.details).get("asked")
-        return asked
+        limit = run.request.stop_on_errors
+        return PAUSE if asked is None and limit is not None and run.failed >= limit else asked
 
     async def _skip_all(self, run: Run) -> None:
         while page := await self._context.store.move_items(run.move.id, states=_LEFT, limit=_PAGE):

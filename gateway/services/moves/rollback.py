@@ -10,11 +10,12 @@ from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, Stor
 from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
-from gateway.domain.moves import Blocker, ItemState, MoveState
+from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove
+from gateway.services.fleet import Provider
 from gateway.services.moves.comparing import Divergence, diverged
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
 from gateway.services.moves.creating import create_of
@@ -23,7 +24,7 @@ from gateway.services.moves.holding import Hold, holding, keys_of
 from gateway.services.moves.items import ItemMover
 from gateway.services.moves.mover import EVERY, announced, concurrently, finish, items_of
 from gateway.services.moves.planned import PlannedBinding, PlannedItem, unsealed
-from gateway.services.moves.progress import LostLease, MovingItem, Step
+from gateway.services.moves.progress import LostLease, MovingItem, Step, problem_of
 from gateway.services.moves.runtimes import Place
 
 _RUNS = frozenset({State.STARTING, State.RUNNING})
@@ -86,6 +87,12 @@ class Rollback:
         with context_of(stored) as ctx:
             return await diverged(self._context.runtimes, at, planned, create_of(planned, stored), progress, ctx)
 
+    async def require_source(self, stored: StoredItem) -> None:
+        """Raise as a rollback does for a source that does not exist any longer, or has ended for good."""
+        planned = unsealed(stored, self._context.sealer)
+        with context_of(stored) as ctx:
+            await self._source(_source_of(stored, self._context.configured(stored.provider), planned), ctx)
+
     async def _bring_back(self, run: Run, stored: StoredItem, options: RollbackOptions) -> bool:
         """Bring a runtime back as far as that is possible now. Whether nothing is left to do for it."""
         item = MovingItem(self._context.store, run.holder, stored)
@@ -101,13 +108,10 @@ class Rollback:
         planned = unsealed(stored, context.sealer)
         here = target_of(stored, context.configured(run.request.target.provider), planned)
         if stored.state is ItemState.MOVED:
-            source = context.configured(stored.provider)
-            there = Place(source, RuntimeRef(stored.scope, stored.provider_id, here.name), here.name, planned.owner)
-            rows = [
-                (here.provider.name, keys_of(here.ref.provider_id, here.name)),
-                (source.name, keys_of(stored.provider_id, here.name)),
-            ]
-            places = ((here.provider.name, here.ref.provider_id), (source.name, stored.provider_id))
+            there = _source_of(stored, context.configured(stored.provider), planned)
+            both = (here, there)
+            rows = [(at.provider.name, keys_of(at.ref.provider_id, here.name)) for at in both]
+            places = [(at.provider.name, at.ref.provider_id) for at in both]
             with context.occupied.alone(*places):
                 async with holding(context.store, context.clock, run.holder, rows) as hold:
                     if not await self._switch_back(run, item, planned, here, there, options, hold, ctx):
@@ -130,10 +134,9 @@ class Rollback:
         context = self._context
         await context.occupied.refuse_gone(here.provider.name, here.ref.provider_id)
         try:
-            await context.runtimes.read(there, ctx)
-        except (NotFound, RuntimeReplaced):
-            gone = Blocker(code=NotFound.code, detail="The source does not exist any longer.")
-            await item.put({"problem": gone}, state=ItemState.FAILED)
+            await self._source(there, ctx)
+        except NotFound as gone:
+            await item.put({"problem": problem_of(gone)}, state=ItemState.FAILED)
             context.report(item)
             return False
         request = create_of(planned, item.stored)
@@ -148,19 +151,29 @@ class Rollback:
             await context.runtimes.replace_config(there, config, ctx)
         if found.capabilities and "capabilities" in options.sync_back:
             await context.runtimes.set_bindings(there, _renamed(found.bindings, run), ctx)
-        source = await self._source(found.runtime, there, ctx)
+        source = await self._source(there, ctx)
+        if found.runtime.state in _RUNS:
+            source = await context.runtimes.start(there, ctx)
         hold.require()
         relocation = relocation_of(item.stored, found.runtime, here, source, there)
         await context.switch(item, relocation, run.holder, {}, state=ItemState.ROLLED_BACK, step=Step.SWITCHED)
         return True
 
-    async def _source(self, target: Runtime, there: Place, ctx: RequestContext) -> Runtime:
-        """The source, started if the runtime runs at the target. Raises :class:`StateConflict` if it has ended for
-        good."""
-        source = await self._context.runtimes.read(there, ctx)
+    async def _source(self, there: Place, ctx: RequestContext) -> Runtime:
+        """The source. Raises :class:`NotFound` if it does not exist any longer, and :class:`StateConflict` if it has
+        ended for good."""
+        try:
+            source = await self._context.runtimes.read(there, ctx)
+        except (NotFound, RuntimeReplaced) as gone:
+            raise NotFound("The source does not exist any longer.", provider=there.provider.name) from gone
         if not is_live(source.state) and Feature.START not in there.provider.adapter.features:
             raise StateConflict("The source has ended and cannot be started again.", provider=there.provider.name)
-        return await self._context.runtimes.start(there, ctx) if target.state in _RUNS else source
+        return source
+
+
+def _source_of(stored: StoredItem, provider: Provider, planned: PlannedItem) -> Place:
+    name = planned.create.get("name")
+    return Place(provider, RuntimeRef(stored.scope, stored.provider_id, name), name, planned.owner)
 
 
 def _renamed(bindings: Sequence[PlannedBinding], run: Run) -> list[PlannedBinding]:

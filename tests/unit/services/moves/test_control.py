@@ -10,7 +10,7 @@ from gateway.domain.moves import ItemState, MoveItems, MoveState
 from gateway.domain.values import State
 from gateway.services.moves.control import MoveControl
 from gateway.services.moves.service import MoveService
-from tests.unit.services.fakes import keyring
+from tests.unit.services.fakes import BrowserLike, keyring
 from tests.unit.services.moves.moving import MOVE_ID, Scene
 from tests.unit.upstream.policies.simulation import simulated
 
@@ -100,6 +100,19 @@ def test_a_cancelled_move_skips_what_has_not_begun(paused: bool) -> None:
 
 
 @simulated
+async def test_a_move_that_was_paused_after_failures_can_be_cancelled() -> None:
+    scene = Scene(stop_on_errors=1, concurrency=1)
+    scene.new.put("taken")
+    await scene.planned(scene.old.put("taken"), scene.old.put("agent"))
+    control = control_of(scene)
+    await scene.applied(until=MoveState.PAUSED)
+    await control.cancel(MOVE_ID)
+    await scene.reaches(MoveState.CANCELLED)
+    assert [item.state for item in await scene.items()] == [ItemState.FAILED, ItemState.SKIPPED]
+    await scene.end()
+
+
+@simulated
 async def test_a_plan_can_be_cancelled_before_it_is_applied() -> None:
     scene = Scene()
     await scene.planned(scene.old.put("agent"))
@@ -149,7 +162,7 @@ async def test_a_dry_run_says_what_has_changed_and_a_rollback_that_loses_it_is_r
     assert [(one.name, [change.pointer for change in one.changes]) for one in found.items] == [
         ("changed", ["#/config/n"])
     ]
-    with pytest.raises(StateConflict, match="1 runtimes have changed at the target"):
+    with pytest.raises(StateConflict, match="Changed at the target: old"):
         await control.rollback(MOVE_ID, RollbackMove())
     assert (await scene.move()).state is MoveState.DONE
     await control.rollback(MOVE_ID, RollbackMove(sync_back=["config"]))
@@ -168,6 +181,28 @@ async def test_a_runtime_that_cannot_be_read_is_named_in_a_dry_run() -> None:
     assert isinstance(found, MoveItems)
     assert found.items[0].problem is not None
     assert found.items[0].problem.code == "not_found"
+    await scene.end()
+
+
+@simulated
+async def test_a_dry_run_names_the_sources_that_have_ended_for_good() -> None:
+    ends = {"source": BrowserLike("old"), "target": BrowserLike("new")}
+    scene = Scene(**ends, when="now", source_after="keep")
+    await scene.planned(*(scene.old.put(name, State.RUNNING) for name in ("deleted", "ended", "kept")))
+    await scene.applied()
+    deleted, ended, _ = await scene.items()
+    del scene.old.world.runtimes[deleted.provider_id]
+    scene.old.move(ended.provider_id, State.STOPPED)
+    control = control_of(scene)
+    found = await control.rollback(MOVE_ID, RollbackMove(dry_run=True))
+    assert isinstance(found, MoveItems)
+    assert [(one.name, one.problem and one.problem.code) for one in found.items] == [
+        ("deleted", "not_found"),
+        ("ended", "state_conflict"),
+    ]
+    await control.rollback(MOVE_ID, RollbackMove())
+    await scene.reaches(MoveState.ROLLED_BACK)
+    assert [item.state for item in await scene.items()] == [ItemState.FAILED, ItemState.MOVED, ItemState.ROLLED_BACK]
     await scene.end()
 
 
