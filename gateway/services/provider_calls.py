@@ -58,7 +58,8 @@ class ProviderCallScope:
             self._admission = admission if self._operation is Operation.LIST else None
         deadline, writer, permits = self._fleet.clock.monotonic() + self._limit, "", self._fleet.permits
         if permits is not None and self._writes is not None and self._operation in _WRITES and not self._ctx.mover:
-            writer = await permits.begin(self._provider.name, self._writes, work, deadline)
+            begins = self._operation in _BEGINS
+            writer = await permits.begin(self._provider.name, self._writes, work, deadline, begins=begins)
         self._provider.calls += 1
         self._call = self._ctx.call(deadline)
         self._call.work, self._call.secrets, self._call.writer = work, self._secrets, writer
@@ -176,4 +177,5 @@ class ProviderCallScope:
 
 _NOT_SENT = frozenset({"circuit_open", "closed"})  # the gateway itself did not send the request
 _WITHOUT_RUNTIME: Final = frozenset({Operation.CREATE, Operation.LIST})
+_BEGINS: Final = frozenset({Operation.START, Operation.RESUME, Operation.CONNECT})
 _WRITES: Final = frozenset(operation for operation, traits in TRAITS.items() if traits.mutates)

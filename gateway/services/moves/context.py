@@ -155,13 +155,14 @@ class MoverContext:
 @dataclass(slots=True, kw_only=True)
 class Run:
     """One replica's work on one move. ``doubles`` limits how many runtimes run at both ends, ``failed`` counts those
-    that failed."""
+    that failed. ``took``: how many seconds it took to look at all runtimes once."""
 
     move: StoredMove
     request: CreateMove
     holder: str
     doubles: asyncio.Semaphore | None = None
     failed: int = 0
+    took: float = 0.0
 
 
 class _Counted(Admission):

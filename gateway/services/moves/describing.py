@@ -29,7 +29,7 @@ from gateway.services.moves.planned import PlannedBinding, PlannedItem
 from gateway.services.moves.reading import SourceFacts, SourceReader
 from gateway.services.moves.recreating import PASSWORD, recreated, semantics_of
 from gateway.services.moves.references import Mapped, References
-from gateway.services.moves.runtimes import has_compute
+from gateway.services.moves.runtimes import waits_until_idle
 from gateway.services.moves.saved_states import carry_state, place_saved_state
 from gateway.services.provider_choice import Target, fit
 
@@ -285,16 +285,17 @@ def _unknown_rules(move: MoveBetween) -> Iterator[str]:
 def _double_run(facts: SourceFacts, move: MoveBetween, *, starts: bool) -> str | None:
     """For how long both run, and what that costs where the source reports it."""
     runtime = facts.runtime
-    if facts.live and move.request.when != "now" and has_compute(runtime.state):
-        if Feature.START in move.source.adapter.features:
-            return "None: it has compute, and waits until it is idle. With when: now it moves while it runs."
-        return "None: it has ended for good when it is idle, so it can only be moved with when: now."
+    if facts.live and waits_until_idle(move.request.when, runtime.state):
+        if Feature.START not in move.source.adapter.features:
+            return "Never moves as planned: when it is idle, it has ended for good. Plan with when: now."
+        meanwhile = ", and nothing new begins on it" if move.request.when == "drain" else ""
+        return f"Has compute, so it waits until it is idle{meanwhile}. With when: now it moves while it runs."
     if not starts:
         if CreateFeature.CREATE_IDLE in move.target.adapter.features:
             return None
-        return "The create launches the runtime at the target, where it is stopped again."
+        return "The create launches it at the target, where it is stopped again."
     ends = "until the source is stopped" if move.request.source_after != "keep" else "until you stop the source"
-    return f"Both run from the start at the target {ends}{_rate(runtime)}."
+    return f"Runs at both ends, from the start at the target {ends}{_rate(runtime)}."
 
 
 def _rate(runtime: Runtime) -> str:

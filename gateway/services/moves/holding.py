@@ -87,6 +87,12 @@ async def holding(store: MoveStore, clock: Clock, holder: str, rows: Rows) -> As
         await asyncio.shield(hold.release())
 
 
+def new_work(provider_id: str) -> str:
+    """The key of the row that a write enters which begins something on a runtime (a start, a resume, new addresses)
+    besides those of :func:`keys_of`: a mover holds it while it waits for what has begun."""
+    return f"new:{provider_id}"
+
+
 def keys_of(provider_id: str | None, name: str | None) -> list[str]:
     """The keys of the rows of a runtime at its provider."""
     return [*([] if provider_id is None else [provider_id]), *([] if name is None else [f"name:{name}"])]

@@ -13,13 +13,15 @@ from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
 from gateway.services.moves.creating import TargetCreator, create_of
-from gateway.services.moves.holding import Hold, holding, keys_of
+from gateway.services.moves.holding import Hold, holding, keys_of, new_work
 from gateway.services.moves.planned import sealed, unsealed
 from gateway.services.moves.progress import LostLease, MovingItem, Step, Waits, problem_of
-from gateway.services.moves.runtimes import Place, has_compute
+from gateway.services.moves.runtimes import Place, waits_until_idle
 
 _ENDS_TRIED: Final = 3
 _END_AGAIN: Final = 2.0
+_DRAINED_FOR: Final = 30.0
+"""Seconds for which at least nothing begins on a runtime that is drained, after it was looked at."""
 
 
 class ItemMover:
@@ -36,6 +38,8 @@ class ItemMover:
             await guarded(self._context, item, self._alone(run, item, ctx), ItemState.FAILED)
             if item.stored.state is ItemState.FAILED:
                 await self._leave(run, item, ctx)
+            if item.stored.state not in {ItemState.PLANNED, ItemState.MOVING}:
+                await self._end_drain(run, stored)
         return item.stored.state
 
     async def skip(self, run: Run, stored: StoredItem) -> None:
@@ -44,6 +48,7 @@ class ItemMover:
         with context_of(stored) as ctx:
             await item.put({"waits_for": None}, state=ItemState.SKIPPED)
             await self._leave(run, item, ctx)
+            await self._end_drain(run, stored)
 
     async def again(self, run: Run, stored: StoredItem) -> None:
         """Try a runtime that failed again. A create that was refused is not the same request then."""
@@ -67,7 +72,7 @@ class ItemMover:
         at = Place(source, RuntimeRef(stored.scope, stored.provider_id, name), name)
         if stored.state is not ItemState.MOVED:
             if run.request.when != "now" and stored.step == "":
-                await self._refuse_running(at, ctx)
+                await self._refuse_running(run, at, ctx)
             slot: AbstractAsyncContextManager[Any] = nullcontext()
             if run.doubles is not None and run.request.when == "now":
                 slot = run.doubles
@@ -82,12 +87,23 @@ class ItemMover:
         else:
             await self._end_source(run, item, at, ctx)
 
-    async def _refuse_running(self, at: Place, ctx: RequestContext) -> None:
-        """Raise :class:`Waits` while a runtime has compute. If it cannot be read, the description decides."""
+    async def _refuse_running(self, run: Run, at: Place, ctx: RequestContext) -> None:
+        """Raise :class:`Waits` while a runtime has compute. If it cannot be read, the description decides. A drain lets
+        nothing begin on it until it is looked at again."""
+        if run.request.when == "drain":
+            seconds, row = max(_DRAINED_FOR, 3 * run.took), new_work(at.ref.provider_id)
+            if await self._context.store.hold_runtime(at.provider.name, [row], run.holder, seconds) is None:
+                raise Waits("another mover that drains the runtime")
         with contextlib.suppress(GatewayError):
             runtime = await self._context.runtimes.read(at, ctx)
-            if has_compute(runtime.state):
+            if waits_until_idle(run.request.when, runtime.state):
                 raise Waits(f"idle: the runtime is {runtime.state.value}")
+
+    async def _end_drain(self, run: Run, stored: StoredItem) -> None:
+        """What has been refused may begin."""
+        if run.request.when == "drain":
+            with contextlib.suppress(StoreUnavailable):  # it may when the hold ends
+                await self._context.store.release_runtime(stored.provider, [new_work(stored.provider_id)], run.holder)
 
     async def _switch(self, run: Run, item: MovingItem, at: Place, hold: Hold, ctx: RequestContext) -> None:
         context = self._context
@@ -99,7 +115,7 @@ class ItemMover:
         if not facts.live and unsealed(item.stored, context.sealer).live:
             raise Waits(f"the source: {at.provider.name} cannot be asked")
         planned = await context.describer.describe(between, facts, ctx)
-        if facts.live and run.request.when != "now" and has_compute(planned.state):
+        if facts.live and waits_until_idle(run.request.when, planned.state):
             raise Waits(f"idle: the runtime is {planned.state.value}")
         if planned.blocked_by and item.stored.step == "":
             await item.put({"waits_for": None, "problem": planned.blocked_by[0]}, state=ItemState.BLOCKED)

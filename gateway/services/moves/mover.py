@@ -46,6 +46,7 @@ class Mover:
         while True:
             began = clock.monotonic()
             asked = await self._pass(run, states)
+            run.took = clock.monotonic() - began
             if asked == CANCEL:
                 await self._skip_all(run)
                 return await finish(self._context, run, MoveState.CANCELLED)

@@ -13,6 +13,7 @@ from gateway.domain.errors import Retryable, StateConflict, StoreUnavailable
 from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore
+from gateway.services.moves.holding import new_work
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR
 
@@ -25,13 +26,14 @@ LATE: Final = 10.0
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    """A write at a provider until a moment of the monotonic clock. ``entered`` are those of its rows that the store
-    has, or may have; ``refused``: a mover held one when this process
-    learned of its move."""
+    """A write at a provider until a moment of the monotonic clock. ``begins``: it begins something. ``entered``
+    are those of its rows that the store has, or may have; ``refused``: a mover held one when this process learned of
+    its move."""
 
     provider: str
     work: WorkClass
     until: float
+    begins: bool
     rows: set[str] = field(default_factory=set)
     entered: set[str] = field(default_factory=set)
     refused: bool = False
@@ -52,15 +54,17 @@ class WritePermits:
         self._announced: frozenset[str] = frozenset()
         self._leaving: set[asyncio.Task[None]] = set()
 
-    async def begin(self, provider: str, rows: Iterable[str], work: WorkClass, until: float) -> str:
-        """A write begins; ``rows`` are those of its runtime as far as it is known. Returns the name for :meth:`enter`
-        and :meth:`end`.
+    async def begin(
+        self, provider: str, rows: Iterable[str], work: WorkClass, until: float, *, begins: bool = False
+    ) -> str:
+        """A write begins; ``rows`` are those of its runtime as far as it is known. ``begins``: as for :func:`new_work`.
+        Returns the name for :meth:`enter` and :meth:`end`.
 
         Raises :class:`StateConflict` while the runtime is moved, and :class:`StoreUnavailable` if moves may have begun
         without this process knowing it. Writes that end something need no store."""
         self._require_current(work)
         writer = f"{self._process}-{next(self._numbers)}"
-        self._writes[writer] = _Write(provider, work, until)
+        self._writes[writer] = _Write(provider, work, until, begins)
         try:
             await self.enter(writer, rows)
         except BaseException:
@@ -71,7 +75,8 @@ class WritePermits:
     async def enter(self, writer: str, rows: Iterable[str]) -> None:
         """More rows of a write become known, before it is sent. Raises as :meth:`begin`."""
         write = self._writes[writer]
-        write.rows.update(rows)
+        for row in rows:
+            write.rows.update((row, new_work(row)) if write.begins else (row,))
         self._require_there(write)
         if write.provider in self._moves.active and not await self._entered(writer, write):
             write.rows &= write.entered

@@ -31,6 +31,11 @@ def has_compute(state: State) -> bool:
     return state in _COMPUTE
 
 
+def waits_until_idle(when: str, state: State) -> bool:
+    """Whether a move with this ``when`` waits for a runtime. A drain lets nothing resume, so it moves paused ones."""
+    return when != "now" and has_compute(state) and not (when == "drain" and state is State.PAUSED)
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A runtime at its provider. ``name`` is its name there; ``owner`` is known where it is marked."""

@@ -1,11 +1,25 @@
 """Moves are applied and rolled back over the API of a whole gateway, between emulators of two accounts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
 import pytest
 
-from tests.component.moves.applied import at_once, becomes, call, capability, fleet_of, items, moved, reaches, seen
+from gateway.services.access import replication
+from gateway.services.moves import mover
+from tests.component.moves.applied import (
+    at_once,
+    becomes,
+    call,
+    capability,
+    fleet_of,
+    items,
+    moved,
+    reaches,
+    seen,
+    waits_for,
+)
 from tests.component.whole_gateway import Gateway, whole_gateway
 
 OWN_KEY: Final = "a-key-of-a-tenant-7788"
@@ -45,6 +59,75 @@ async def test_a_durable_fleet_moves_and_comes_back(durables: Gateway) -> None:
     listed = (await call(durables, "GET", "/v1/runtimes?limit=100"))["items"]
     assert {runtime["provider"] for runtime in listed if runtime["id"] in before} == {source.name}
     assert len([runtime for runtime in listed if runtime["id"] in before]) == 20
+
+
+async def ids_of(gateway: Gateway, path: str, rows: str, member: str) -> list[str]:
+    """The ids in all pages of a list, each as often as it is there."""
+    found: list[str] = []
+    cursor = ""
+    while True:
+        page = await call(gateway, "GET", f"{path}?limit=3{cursor}")
+        found += [row[member] for row in page[rows]]
+        if page["next_cursor"] is None:
+            return sorted(found)
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+async def test_every_list_has_every_runtime_once_at_every_moment_of_a_move(
+    durables: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(replication, "EVERY", 0.05)  # the gateway knows of the move before it begins
+    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 3.0)
+    source, target = durables.upstreams["durable"], durables.upstreams["durable-2"]
+    made = await fleet_of(durables, source, 12)
+    lists = [
+        ("/v1/runtimes", "items", "id", sorted(one["id"] for one in made)),
+        ("/durable/api/v1/org/acme/ws/research/runtimes", "items", "id", sorted(one["provider_id"] for one in made)),
+    ]
+    counts: list[int] = []
+
+    async def watch(path: str, rows: str, member: str, expected: list[str]) -> None:
+        count = 0
+        while not over.is_set():
+            assert await ids_of(durables, path, rows, member) == expected
+            count += 1
+        counts.append(count)
+
+    over = asyncio.Event()
+    async with asyncio.TaskGroup() as watching:
+        for each in lists:
+            watching.create_task(watch(*each))
+        move = await moved(durables, source, target, when="now", concurrency=3)
+        assert move["counts"] == {"moved": 12}, await items(durables, move)
+        await call(durables, "POST", f"/v1/moves/{move['id']}/rollback", {}, status=202)
+        await reaches(durables, move["id"], "rolled_back")
+        over.set()
+    assert min(counts) > 2
+
+
+async def test_nothing_begins_on_a_runtime_that_is_drained(durables: Gateway) -> None:
+    source, target = durables.upstreams["durable"], durables.upstreams["durable-2"]
+    runtime = await durables.create(source, start=True)
+    path = f"/v1/runtimes/{runtime['id']}"
+    body = {"source": {"provider": source.name}, "target": {"provider": target.name}, "when": "drain"}
+    move = await call(durables, "POST", "/v1/moves", body, status=202)
+    move = await reaches(durables, move["id"], "planned")
+    (item,) = await items(durables, move)
+    assert "nothing new begins on it" in item["double_run"]
+    await call(durables, "POST", f"/v1/moves/{move['id']}/apply", {"digest": move["digest"]}, status=202)
+    assert await waits_for(durables, move) == "idle: the runtime is running"
+    async with asyncio.timeout(20):
+        while (await durables.call("POST", f"{path}/connections", {})).status == 200:
+            continue  # the gateway does not know of the move yet
+    for verb in ("connections", "start"):
+        refused = await durables.call("POST", f"{path}/{verb}", {})
+        assert (refused.status, refused.json["code"], refused.json["retryable"]) == (409, "state_conflict", "yes")
+    await call(durables, "POST", f"{path}/keepalive", {"extend_seconds": 60})
+    await call(durables, "POST", f"{path}/reset")
+    move = await reaches(durables, move["id"], "done")
+    assert move["counts"] == {"moved": 1}
+    started = await call(durables, "POST", f"{path}/start", {})
+    assert started["provider"] == target.name
 
 
 async def test_what_clients_changed_at_the_target_is_kept_or_copied_back(durables: Gateway) -> None:

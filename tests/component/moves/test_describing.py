@@ -86,7 +86,7 @@ async def test_a_running_runtime_starts_at_the_target_and_loses_what_its_instanc
     assert planned.create["runtime_limit_seconds"] == 600
     assert "#/runtime_limit_seconds" not in planned.unknown
     assert planned.double_run is not None
-    assert planned.double_run.startswith("Both run from the start at the target until the source is stopped")
+    assert planned.double_run.startswith("Runs at both ends, from the start at the target until the source is stopped")
 
 
 async def test_open_connections_of_the_data_plane_are_counted(durable: Ends) -> None:
@@ -107,7 +107,7 @@ async def test_open_connections_of_the_data_plane_are_counted(durable: Ends) -> 
 async def test_a_plan_that_waits_for_idle_runtimes_says_which_are_not(durable: Ends) -> None:
     made = await durable.make(name="agent", start=True)
     planned = await durable.describe(made)
-    waits = "None: it has compute, and waits until it is idle. With when: now it moves while it runs."
+    waits = "Has compute, so it waits until it is idle. With when: now it moves while it runs."
     assert planned.double_run == waits
     await durable.old.pause(durable.old.reference(made), durable.call())  # type: ignore[attr-defined]
     planned = await durable.describe(made)

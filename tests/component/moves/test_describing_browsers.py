@@ -175,7 +175,7 @@ async def test_the_driver_of_a_browser_that_was_not_made_here_is_unknown(browser
 async def test_a_running_browser_whose_stop_is_final_moves_only_while_it_runs(eras: Ends) -> None:
     made = await eras.make(name="bot")
     planned = await eras.describe(made)
-    assert planned.double_run == "None: it has ended for good when it is idle, so it can only be moved with when: now."
+    assert planned.double_run == "Never moves as planned: when it is idle, it has ended for good. Plan with when: now."
 
 
 @pytest.mark.parametrize(("after", "lost"), [("stop", True), ("keep", False)])
@@ -191,7 +191,7 @@ async def test_an_idle_browser_is_launched_by_its_create_and_stopped_again(brows
     planned = await browsers.describe(made)
     assert planned.blocked_by == []
     assert not planned.starts
-    assert planned.double_run == "The create launches the runtime at the target, where it is stopped again."
+    assert planned.double_run == "The create launches it at the target, where it is stopped again."
     assert {loss.what for loss in planned.lost} == {"logins", "recordings"}
 
 

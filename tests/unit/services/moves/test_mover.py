@@ -8,6 +8,9 @@ from gateway.domain.errors import ProviderUnavailable, StateConflict
 from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.values import State
 from gateway.services.access.rates import RateLimits
+from gateway.services.moves.holding import new_work
+from gateway.services.moves.mover import CANCEL
+from gateway.services.moves.worker import with_details
 from tests.unit.services.fakes import DurableLike, NullSignals
 from tests.unit.services.moves.loop_clock import LoopTime, loop_time
 from tests.unit.services.moves.moving import MOVE_ID, Scene
@@ -53,6 +56,38 @@ async def test_nothing_is_done_before_every_replica_knows_of_the_move() -> None:
     assert len(scene.old.world.calls) == calls
     assert scene.new.world.calls == []
     await scene.reaches(MoveState.DONE)
+    await scene.end()
+
+
+@simulated
+async def test_a_drain_lets_nothing_begin_on_a_runtime_until_it_has_moved() -> None:
+    scene = Scene(when="drain")
+    busy, paused = scene.old.put("busy", State.RUNNING), scene.old.put("paused", State.PAUSED)
+    await scene.planned(busy, paused)
+    await scene.applied(until=MoveState.APPLYING)
+    await asyncio.sleep(40)
+    assert [item.state for item in await scene.items()] == [ItemState.PLANNED, ItemState.MOVED]
+    begin, go_on = new_work(busy.provider_id), busy.provider_id
+    assert not await scene.store.enter_write("old", [begin, go_on], "start", 1)
+    assert await scene.store.enter_write("old", [go_on], "stop", 1)
+    scene.old.move(busy.provider_id, State.IDLE)
+    await scene.reaches(MoveState.DONE)
+    assert {item.state for item in await scene.items()} == {ItemState.MOVED}
+    assert await scene.store.hold_runtime("old", [begin], "another mover", 1) == 0
+    await scene.end()
+
+
+@simulated
+async def test_what_a_drain_refused_may_begin_when_the_move_is_cancelled() -> None:
+    scene = Scene(when="drain")
+    busy = scene.old.put("busy", State.RUNNING)
+    await scene.planned(busy)
+    await scene.applied(until=MoveState.APPLYING)
+    await asyncio.sleep(20)
+    move = await scene.move()
+    await scene.store.change_move(MOVE_ID, {move.state}, details=with_details(move, asked=CANCEL))
+    await scene.reaches(MoveState.CANCELLED)
+    assert await scene.store.enter_write("old", [new_work(busy.provider_id)], "start", 1)
     await scene.end()
 
 

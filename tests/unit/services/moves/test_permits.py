@@ -12,6 +12,7 @@ from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
 from gateway.ports.transport import Attempt, Call, Phase
 from gateway.services.fleet import Fleet
+from gateway.services.moves.holding import new_work
 from gateway.services.moves.permits import LATE, MARGIN, WritePermits
 from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
 from tests.contract.store.moves import GONE, ITEM, KEYS, MOVE
@@ -271,3 +272,20 @@ async def test_a_write_is_not_acknowledged_if_the_runtime_may_have_been_switched
     with RequestContext("r") as ctx, pytest.raises(StoreUnavailable):
         async with world.fleet.call_scope(provider, Operation.START, ctx, runtime=ref):
             world.clock.time += 240 + MARGIN
+
+
+@pytest.mark.parametrize("operation", [Operation.START, Operation.RESUME, Operation.CONNECT])
+async def test_nothing_begins_on_a_runtime_that_is_drained(world: World, operation: Operation) -> None:
+    await world.announce()
+    provider = world.fleet.get("old")
+    assert provider is not None
+    ref = world.adapter.reference(world.adapter.put("agent", provider_id="r-1"))
+    assert await world.store.hold_runtime("old", [new_work("r-1")], "mover", 100) == 0
+    with RequestContext("r") as ctx:
+        for other in (Operation.KEEPALIVE, Operation.REPLACE_CONFIG, Operation.PAUSE):
+            async with world.fleet.call_scope(provider, other, ctx, runtime=ref):
+                pass
+        with pytest.raises(StateConflict) as refused:
+            async with world.fleet.call_scope(provider, operation, ctx, runtime=ref):
+                pass
+    assert refused.value.retryable is Retryable.YES
