@@ -13,7 +13,7 @@ from gateway.cli.completing import KINDS, PROVIDERS, RUNTIMES, STATES
 from gateway.cli.connecting import Connection
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.move_report import next_steps, report, template, why
+from gateway.cli.move_report import next_steps, number, report, template, why
 from gateway.cli.moving import COMMANDS
 from gateway.cli.options import (
     api_options,
@@ -123,7 +123,9 @@ def migrate() -> None:
     help="A file with overrides: a list of match and patch, as in the API.",
 )
 @click.option(
-    "--when", type=click.Choice(["idle", "now", "drain"]), help="Wait until a runtime is idle, or not. [default: idle]"
+    "--when",
+    type=click.Choice(["idle", "now", "drain"]),
+    help="Wait until a runtime is idle, move it now, or let nothing new begin on it until it is. [default: idle]",
 )
 @click.option(
     "--on-name-conflict", type=click.Choice(["fail", "adopt"]), help="If the name exists at the target. [default: fail]"
@@ -240,7 +242,7 @@ async def _planned(client: "Client", move: dict[str, Any]) -> dict[str, Any]:
         delay = min(2 * delay, _LONGEST_DELAY)
         move = await client.call("GET", "moves", move["id"])
         if (read := sum(move["counts"].values())) != shown:
-            note(f"planning: {read} runtimes")
+            note(f"planning: {number(read)}")
             shown = read
     return move
 

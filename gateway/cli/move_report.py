@@ -24,7 +24,7 @@ def report(move: Mapping[str, Any], items: Sequence[Item]) -> Iterator[str]:
     yield f"Move {move['id']}: {request['source']['provider']} to {request['target']['provider']} {target}".rstrip()
     blocked = [item for item in items if item["blocked_by"]]
     can = len(items) - len(blocked)
-    yield f"{_number(len(items))}: {can} can move, {len(blocked)} {'is' if len(blocked) == 1 else 'are'} blocked."
+    yield f"{number(len(items))}: {can} can move, {len(blocked)} {'is' if len(blocked) == 1 else 'are'} blocked."
     if problem := move.get("problem"):
         yield from _wrapped(f"{problem['code']}: {problem['detail']}", "  ")
     yield from _section("Changes", items, _changes)
@@ -32,7 +32,7 @@ def report(move: Mapping[str, Any], items: Sequence[Item]) -> Iterator[str]:
     yield from _section("Lost", items, lambda item: [(each["what"], each["why"]) for each in item["lost"]])
     yield from _section("Not known", items, lambda item: [(each, "") for each in item["unknown"]])
     yield from _section("Addresses in use", items, lambda item: [(each, "") for each in item["addresses"]])
-    yield from _section("Two runtimes for a while", items, lambda item: [(item["double_run"] or "", "")])
+    yield from _section("While they move", items, lambda item: [(item["double_run"] or "", "")])
     yield from _section("Blocked", blocked, _blockers, names=True)
     if move["side_effects"]:
         yield ""
@@ -119,7 +119,7 @@ def _section(title: str, items: Sequence[Item], of: Callable[[Item], Found], *, 
     yield ""
     yield title
     for what, (explained, having) in sorted(found.items(), key=lambda entry: -len(entry[1][1]))[:_MOST]:
-        yield from _wrapped(f"{what} ({_number(len(having))})", "  ")
+        yield from _wrapped(f"{what} ({number(len(having))})", "  ")
         yield from _wrapped(explained, "    ")
         if names:
             yield from _wrapped(_names(having), "    ")
@@ -138,7 +138,8 @@ def _wrapped(text: str, indent: str) -> list[str]:
     )
 
 
-def _number(count: int) -> str:
+def number(count: int) -> str:
+    """A number of runtimes, as text."""
     return f"{count} runtime{'' if count == 1 else 's'}"
 
 

@@ -1,7 +1,7 @@
 """``migrate apply`` and the commands that control a move which was planned."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -9,6 +9,7 @@ import click
 from gateway.cli.arguments import move_argument, yes_option
 from gateway.cli.connecting import Connection
 from gateway.cli.failures import ExitCode, Failure, Refused
+from gateway.cli.move_report import number
 from gateway.cli.options import connection_options, output_option
 from gateway.cli.output import note, show_document, show_list, table
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _EVERY: Final = 1.0
 _ALL_MOVED: Final = frozenset({"moved", "skipped", "rolled_back"})
 _ALL_BACK: Final = frozenset({"skipped", "rolled_back"})
+_LEFT: Final = {"applying": ("planned", "moving"), "rolling_back": ("moved",)}
 _WORKING: Final = frozenset({"planning", "applying", "rolling_back"})
 _CHANGED_COLUMNS: Final = table(
     "NAME, CHANGED, PROBLEM",
@@ -51,8 +53,10 @@ def apply(connection: Connection, move_id: str, digest: str, yes: bool, wait: bo
     """
     if not yes:
         move = connection.call("GET", "moves", move_id)
-        count, ends = sum(move["counts"].values()), move["request"]
-        question = f"Move {count} runtimes from {ends['source']['provider']} to {ends['target']['provider']}?"
+        counts, ends = move["counts"], move["request"]
+        what = f"{number(counts.get('planned', 0))} from {ends['source']['provider']} to {ends['target']['provider']}"
+        blocked = counts.get("blocked", 0)
+        question = f"Move {what}?" if not blocked else f"Move {what}, and leave {blocked} that cannot move?"
         click.confirm(question, abort=True, err=True)
     _change(connection, move_id, "apply", {"digest": digest}, wait=wait, output=output)
 
@@ -70,7 +74,9 @@ def _simple(verb: str, text: str) -> click.Command:
 
 @click.command()
 @move_argument
-@click.option("--dry-run", is_flag=True, help="Only list what has changed at the target since.")
+@click.option(
+    "--dry-run", is_flag=True, help="Only list what has changed at the target since, and what cannot be brought back."
+)
 @click.option(
     "--sync-back",
     metavar="WHAT",
@@ -87,13 +93,16 @@ def rollback(
     """Bring the runtimes of a move back to their sources, which take their ids again.
 
     What has changed at the target since is refused, unless it is copied back or given up. Exit codes as those of
-    migrate apply; with --dry-run, 3 if something has changed.
+    migrate apply; with --dry-run, 3 if something has changed, or cannot be brought back.
     """
     body = {"dry_run": dry_run, "sync_back": [part for part in sync_back.split(",") if part], "discard": discard}
     if not dry_run:
         _change(connection, move_id, "rollback", body, wait=wait, output=output)
         return
     found = connection.call("POST", "moves", move_id, "rollback", body=body)
+    if output == "text" and not found["items"]:
+        click.echo("Nothing has changed at the target, and every runtime that has moved can be brought back.")
+        return
     show_list(found, "table" if output == "text" else output, _CHANGED_COLUMNS)
     if found["items"]:
         click.get_current_context().exit(ExitCode.PARTIAL)
@@ -125,9 +134,10 @@ def _change(
     if move["state"] == "failed":
         problem = move["problem"] or {}
         raise Failure(problem.get("code", "failed"), problem.get("detail", "the move has failed"))
-    expected = _ALL_BACK if move["state"] == "rolled_back" else _ALL_MOVED
-    if move["state"] not in _WORKING and not expected.issuperset(move["counts"]):
-        note(f"some runtimes have not moved: runtime-gateway migrate items {move['id']}")
+    back = move["state"] == "rolled_back"
+    if move["state"] not in _WORKING and not (_ALL_BACK if back else _ALL_MOVED).issuperset(move["counts"]):
+        what = "are not back" if back else "have not moved"
+        note(f"some runtimes {what}: runtime-gateway migrate items {move['id']}")
         click.get_current_context().exit(ExitCode.PARTIAL)
 
 
@@ -135,20 +145,33 @@ async def _followed(client: "Client", move: dict[str, Any]) -> dict[str, Any]:
     """Wait until nothing is being done, and show how far it is. A failure that passes is waited for."""
     from gateway.cli.waiting import clock_of_command
 
-    clock, done = clock_of_command(), 0
-    total = sum(move["counts"].values())
-    with click.progressbar(length=total, label=move["state"], file=sys.stderr) as bar:
+    clock, done, total = clock_of_command(), 0, sum(move["counts"].values())
+    left = _LEFT.get(move["state"], ())
+    shown: dict[str, Any] = {"show_pos": True, "item_show_func": lambda text: text, "file": sys.stderr}
+    with click.progressbar(length=total, label=move["state"], **shown) as bar:
         while move["state"] in _WORKING:
             await clock.sleep(_EVERY)
             try:
                 move = await client.call("GET", "moves", move["id"])
+                now = total - sum(move["counts"].get(state, 0) for state in left)
+                waits = await _waiting(client, move["id"], left) if now == done and move["state"] in _WORKING else ""
             except Failure as failure:
                 if isinstance(failure, Refused) and not failure.temporary:
                     raise
                 continue
-            back = move["state"] in {"rolling_back", "rolled_back"}
-            ended = {"rolled_back", "failed"} if back else {*_ALL_MOVED, "failed", "blocked"}
-            now = sum(count for state, count in move["counts"].items() if state in ended)
+            bar.current_item, bar.show_eta = waits, not waits
             bar.update(now - done)
+            bar.render_progress()
             done = now
     return move
+
+
+async def _waiting(client: "Client", move_id: str, states: Sequence[str]) -> str:
+    """Which of the next runtimes wait, and what the first of them waits for."""
+    query = [*(("state", state) for state in states), ("limit", "100")]
+    page = await client.call("GET", "moves", move_id, "items", query=query)
+    waiting = [item for item in page["items"] if item["waits_for"]]
+    if not waiting:
+        return ""
+    more = f" (and {len(waiting) - 1} more wait)" if len(waiting) > 1 else ""
+    return f"{waiting[0]['name'] or waiting[0]['runtime_id']} waits for {waiting[0]['waits_for']}{more}"

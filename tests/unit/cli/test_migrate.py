@@ -102,7 +102,7 @@ def test_a_plan_ends_with_the_command_that_applies_what_was_read(gateway: Script
         "  Not moved from the account of old: webhooks, schedules and alerts.",
     ):
         assert expected in lines
-    assert "planning: 1 runtimes" in result.stderr
+    assert "planning: 1 runtime\n" in result.stderr
 
 
 def test_no_line_of_the_report_but_commands_is_wider_than_80_characters(gateway: ScriptedGateway, run: Run) -> None:

@@ -43,10 +43,27 @@ def test_a_move_is_applied_and_followed_until_it_is_done(
 
 def test_apply_asks_first_and_does_nothing_without_a_yes(run: Run, gateway: ScriptedGateway) -> None:
     gateway.answers(move("planned", planned=2))
-    result = run("migrate", "apply", "mv_1", "--digest", "d", stdin="n\n")
+    apply = ("migrate", "apply", "mv_1", "--digest", "d")
+    result = run(*apply, stdin="n\n")
     assert result.exit_code == 1
     assert "Move 2 runtimes from old to new?" in result.stderr
     assert len(gateway.seen) == 1
+    gateway.answers(move("planned", planned=1, blocked=1))
+    assert "Move 1 runtime from old to new, and leave 1 that cannot move?" in run(*apply, stdin="n\n").stderr
+
+
+def test_apply_says_what_a_move_waits_for(run: Run, gateway: ScriptedGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("click._termui_impl.isatty", lambda _: True)
+    gateway.answers(move("applying", planned=2), status=202)
+    gateway.answers(move("applying", planned=2))
+    waits = [{**item(name), "waits_for": text} for name, text in (("a", None), ("b", "idle: the runtime is running"))]
+    gateway.answers({"items": waits, "next_cursor": None})
+    gateway.answers(move("done", moved=2))
+    result = run("migrate", "apply", "mv_1", "--digest", "d", "--yes")
+    assert result.exit_code == 0
+    assert "0/2" in result.stderr
+    assert "b waits for idle: the runtime is running" in result.stderr
+    assert gateway.seen[2].path.startswith("/v1/moves/mv_1/items")
 
 
 @pytest.mark.parametrize(
@@ -84,7 +101,9 @@ def test_a_dry_run_lists_what_has_changed(run: Run, gateway: ScriptedGateway) ->
     assert result.stdout.splitlines()[1].split() == ["a", "#/config/n,", "#/state", "-"]
     assert gateway.seen[0].body == {"dry_run": True, "sync_back": [], "discard": False}
     gateway.answers({"items": [], "next_cursor": None})
-    assert run("migrate", "rollback", "mv_1", "--dry-run").exit_code == 0
+    unchanged = run("migrate", "rollback", "mv_1", "--dry-run")
+    assert unchanged.exit_code == 0
+    assert unchanged.stdout.startswith("Nothing has changed at the target")
 
 
 def test_a_rollback_is_followed(run: Run, gateway: ScriptedGateway) -> None:
@@ -106,4 +125,4 @@ def test_a_rollback_that_leaves_runtimes_at_the_target_is_partial(run: Run, gate
     gateway.answers(move("rolled_back", rolled_back=1, moved=1), status=202)
     result = run("migrate", "rollback", "mv_1")
     assert (result.exit_code, result.stdout) == (3, "mv_1: rolled_back (1 rolled_back, 1 moved)\n")
-    assert "runtime-gateway migrate items mv_1" in result.stderr
+    assert "some runtimes are not back: runtime-gateway migrate items mv_1" in result.stderr
