@@ -182,6 +182,23 @@ async def test_an_owner_assigned_under_the_old_id_is_that_of_both_places(moved: 
     assert (await moved.moving.store.access_data()).owners == []
 
 
+async def test_the_audit_trail_has_what_was_done_at_both_places_under_the_first_id(moved: Moved) -> None:
+    old, new = moved.source["id"], moved.target["id"]
+    assert (await moved.gateway.call("POST", f"/v1/runtimes/{old}/start")).status == 200
+    await moved.move()
+    for named in (old, new):
+        assert (await moved.gateway.call("POST", f"/v1/runtimes/{named}/start")).status == 200
+    events = (await moved.gateway.call("GET", f"/v1/audit?runtime={old}")).json["items"]
+    done = [(event["action"], event["provider"]) for event in reversed(events)]
+    at_source, at_target = moved.source["provider"], moved.target["provider"]
+    assert done == [
+        ("createRuntime", at_source),
+        ("startRuntime", at_source),
+        ("startRuntime", at_target),
+        ("startRuntime", at_target),
+    ]
+
+
 async def test_a_caller_of_the_source_provider_only_sees_nothing_of_the_runtime() -> None:
     moving, key = Moving(time.time), "a-key-of-the-old-1234"
     old = {"keys": [key], "providers": ["durable-demo"], "scopes": ["runtimes:read", "runtimes:lifecycle"]}

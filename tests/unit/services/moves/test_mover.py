@@ -164,6 +164,22 @@ async def test_a_runtime_of_the_name_that_differs_is_not_adopted() -> None:
 
 
 @simulated
+async def test_creates_of_the_name_wait_at_both_ends_while_the_runtime_is_created() -> None:
+    scene = Scene()
+    await scene.planned(scene.old.put("agent"))
+    entered: list[bool] = []
+
+    async def creates() -> None:
+        entered.extend([await scene.store.enter_write(at, ["name:agent"], "client", 1) for at in ("old", "new")])
+
+    scene.new.world.before["create"] = creates
+    await scene.applied()
+    assert entered == [False, False]
+    assert await scene.store.enter_write("new", ["name:agent"], "client", 1)
+    await scene.end()
+
+
+@simulated
 async def test_what_changed_since_the_plan_is_carried_over() -> None:
     scene = Scene()
     runtime = scene.old.put("agent")
