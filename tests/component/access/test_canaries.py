@@ -87,7 +87,8 @@ class Calls:
         async def one(row: AccessRow, thing: Thing) -> None:
             async with free:
                 sent = _with_secrets(row, body_of(row, thing), thing.api) if body is ... else body
-                await self.ask(row, next(paths(row, thing)) + suffix, None if row.method == "GET" else sent, **headers)
+                path = (next(paths(row, thing)) + suffix).replace("//", "/", 1)  # not the address of a host
+                await self.ask(row, path, None if row.method == "GET" else sent, **headers)
 
         about = [(row, self._things[api]) for row in ROWS for api in apis_of(row)]
         about.sort(key=lambda pair: pair[0].method == "DELETE")
