@@ -21,6 +21,7 @@ from gateway.app.callers import issuers, principals_by_digest
 from gateway.app.create_wiring import assemble
 from gateway.app.data_wiring import assemble_data_plane, data_plane_work, relocated
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
+from gateway.app.event_loop import loop_factory
 from gateway.app.folders import discover
 from gateway.app.move_wiring import assemble_moves
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
@@ -306,7 +307,8 @@ def run(settings: Settings, source: SettingsSource | None = None, worker: Mappin
         await serve_until_signal(app, source, logger, link)
 
     try:
-        asyncio.run(serve())
+        with asyncio.Runner(loop_factory=loop_factory(settings.http.event_loop)) as runner:
+            runner.run(serve())
     finally:
         hold_again()
     return 0

@@ -52,7 +52,7 @@ class Handshake(asyncio.Protocol):
         task.add_done_callback(self._running.discard)
 
     async def _run(self, raw: asyncio.Transport) -> None:
-        wire = None
+        wire: asyncio.Transport | None = None
         loop = asyncio.get_running_loop()
         try:
             if self._gone:
@@ -60,7 +60,7 @@ class Handshake(asyncio.Protocol):
             self._begun = True
             if self._unread:
                 loop.call_soon(_feed, raw, self._unread)  # as soon as TLS is the protocol, before it reads
-            wire = await loop.start_tls(
+            made = await loop.start_tls(
                 raw,
                 self,
                 self._context,
@@ -68,8 +68,8 @@ class Handshake(asyncio.Protocol):
                 ssl_handshake_timeout=HANDSHAKE_SECONDS,
                 ssl_shutdown_timeout=self._shutdown,
             )
-            if wire.is_closing() and not self._early:
-                wire = None  # uvloop returns a transport also if the connection was lost in the handshake
+            if made is not None and (self._early or not made.is_closing()):
+                wire = made  # (uvloop returns one also if the connection was lost in the handshake)
         except OSError:
             pass  # not TLS, a version or certificate that the client refuses, too slow, or gone; counted below
         finally:

@@ -38,6 +38,7 @@ class HttpSettings(Section):
     ``max_connections`` if it is None."""
 
     listen: Listen = "127.0.0.1:8080"
+    event_loop: Literal["asyncio", "uvloop"] = "asyncio"
     base_path: Annotated[str, Field(pattern=r"^(/|(/[A-Za-z0-9._~-]+)+)$", max_length=200)] = "/"
     max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 28)] = 1 << 20
     max_header_bytes: Annotated[int, Field(ge=1024, le=1 << 20)] = 16 << 10

@@ -26,9 +26,11 @@ def limited(soft: int, hard: int) -> tuple[str, ...]:
 
 
 @asynccontextmanager
-async def serving(folder: Path, soft: int, hard: int) -> AsyncIterator[tuple[Running, int]]:
+async def serving(
+    folder: Path, soft: int, hard: int, event_loop: str = "asyncio"
+) -> AsyncIterator[tuple[Running, int]]:
     """The process, and its port."""
-    http = {"listen": "127.0.0.1:0", "max_idle_connections_per_address": 2000}
+    http = {"listen": "127.0.0.1:0", "max_idle_connections_per_address": 2000, "event_loop": event_loop}
     arguments = ("serve", "--config", str(settings(folder, auth=AUTH, http=http)))
     async with running(*arguments, cwd=folder, command=limited(soft, hard)) as process:
         yield process, int((await process.url()).rpartition(":")[2])
@@ -82,3 +84,11 @@ async def test_exhausted_descriptors_are_logged_as_one_event_and_the_connection_
         lines = [json.loads(line) for line in process.output.splitlines() if line]
         failed = [line for line in lines if line["event"] == "accept_failed"]
         assert all((line["level"], line["reason"]) == ("error", "EMFILE") for line in failed)
+
+
+@pytest.mark.parametrize(("event_loop", "expected"), [("uvloop", True), ("asyncio", False)])
+async def test_event_loop_is_that_of_the_setting(event_loop: str, expected: bool, tmp_path: Path) -> None:
+    async with serving(tmp_path, 512, 512, event_loop) as (process, port), AsyncExitStack() as stack:
+        assert await probe(stack, port) == 200
+        loaded = await asyncio.to_thread(Path(f"/proc/{process.process.pid}/maps").read_text)
+        assert ("uvloop" in loaded) == expected

@@ -32,8 +32,12 @@ async def while_reading(pipe: Path) -> AsyncIterator[int]:
         os.close(opened)
 
 
-async def test_sighup_from_the_first_import_until_the_process_serves_does_not_end_it(tmp_path: Path) -> None:
-    file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}})
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+async def test_sighup_from_the_first_import_until_the_process_serves_does_not_end_it(
+    tmp_path: Path, event_loop: str
+) -> None:
+    http = {"listen": "127.0.0.1:0", "event_loop": event_loop}
+    file = settings(tmp_path, auth={"keys": {"tests": {"key": KEY}}}, http=http)
     async with running("serve", "--config", str(file), cwd=tmp_path, command=PYTHON) as process:
         await process.until_output(FIRST_IMPORT)
         while '"event":"started"' not in process.output:

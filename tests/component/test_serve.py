@@ -61,10 +61,11 @@ async def test_runtimes_can_be_created_at_every_provider(fleet: Fleet) -> None:
         assert len((await gateway.call("GET", "/v1/runtimes", 200))["items"]) == len(fleet.emulators)
 
 
-async def test_sigterm_completes_a_request_in_flight_and_ends_with_0(fleet: Fleet) -> None:
+@pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
+async def test_sigterm_completes_a_request_in_flight_and_ends_with_0(fleet: Fleet, event_loop: str) -> None:
     """No new connection is accepted meanwhile. See docs/promises.md#p8."""
     durable = fleet.emulators["durable-demo"]
-    async with fleet.gateway() as gateway:
+    async with fleet.gateway(http={"listen": "127.0.0.1:0", "event_loop": event_loop}) as gateway:
         made = await gateway.call("POST", "/v1/runtimes", 201, {"kind": "durable", "provider": "durable-demo"})
         durable.fault("start", "hold")
         start = asyncio.create_task(gateway.call("POST", f"/v1/runtimes/{made['id']}/start", 200))

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from gateway.api import create_api
@@ -41,6 +42,18 @@ from tests.unit.services.fakes import FakeClock, services_of
 
 KEY = "a-key-of-a-shop-1234"
 HTTP = HttpSettings(max_body_bytes=2048, max_header_bytes=4096, max_line_bytes=1024, body_timeout=30)
+
+
+BOTH_LOOPS = {"test_half_closed", "test_limits", "test_tls"}
+"""The modules whose tests run on both event loops that the gateway may use: what they test depends on transports."""
+
+
+def pytest_asyncio_loop_factories(
+    config: pytest.Config, item: pytest.Item
+) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Called by pytest-asyncio for each test."""
+    loops: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop}
+    return {**loops, "uvloop": uvloop.new_event_loop} if item.path.stem in BOTH_LOOPS else loops
 
 
 class RecordingLogger(StringIO):

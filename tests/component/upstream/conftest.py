@@ -1,4 +1,4 @@
-"""Every test of this folder runs on the event loop of asyncio, which the gateway uses, and on uvloop."""
+"""Every test of this folder runs on the event loop of asyncio and on uvloop."""
 
 import asyncio
 from collections.abc import Callable, Mapping
