@@ -75,8 +75,8 @@ new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (
 	@$(BIN)/ruff format --quiet 'adapters/$(NAME)'
 	@$(BIN)/python -m tests.generated_docs docs/*.md
 
-build: $(DEV_STAMP) ## Build the wheel into dist/
-	@$(BIN)/python -m build --wheel --no-isolation --outdir dist .
+build: $(RUN_STAMP) ## Build the wheel into dist/
+	@$(BIN)/python -m hatchling build --target wheel --directory dist
 
 lock: $(DEV_STAMP) ## Lock the newest dependency versions that pyproject.toml allows
 	@$(PIP) install uv

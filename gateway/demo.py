@@ -114,11 +114,11 @@ def _welcome(url: str, data: str | None, api_key: str, providers: dict[str, dict
     )
     return f"""runtime-gateway demo: everything runs on this machine, and no data is kept
 
-  API   {url}/v1
-  data  {data} (the way into runtimes)
-  docs  {url}/docs
-  see   {url}/console (sign in with the key)
-  key   {api_key}
+  API      {url}/v1
+  data     {data} (the way into runtimes)
+  docs     {url}/docs
+  console  {url}/console (sign in with the key)
+  key      {api_key}
   providers (emulated)
 {listed}
 

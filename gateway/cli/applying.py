@@ -9,7 +9,7 @@ from gateway.cli.connecting import Connection
 from gateway.cli.documents import read_paths
 from gateway.cli.failures import Failure, one_line
 from gateway.cli.options import connection_options
-from gateway.cli.output import note
+from gateway.cli.output import note, plain
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
@@ -113,7 +113,7 @@ async def _apply(client: "Client", document: Document, *, dry_run: bool) -> str:
         if old is not None or path[0] not in _MAY_BE_UNKNOWN
     ]
     for path, old, new in found:
-        shown = "*** -> ***" if _SECRET.intersection(path) else f"{old} -> {new}"
+        shown = "*** -> ***" if _SECRET.intersection(path) else f"{plain(old)} -> {plain(new)}"
         click.echo(one_line(f"{document['name']}: {'.'.join(path)}: {shown}"))
     if fixed := sorted({path[0] for path, _, _ in found} - {"config"}):
         raise Failure("cannot_be_changed", f"an existing runtime keeps its {', '.join(fixed)}")

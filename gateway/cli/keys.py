@@ -31,7 +31,7 @@ _PRINCIPAL_COLUMNS: Final = table(
         "FROM": lambda item: item.get("source"),
         "DISABLED": lambda item: "yes" if item.get("disabled") else "no",
         "RIGHTS": lambda item: (
-            "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "-"
+            "none" if item.get("warning") else "admin" if "admin" in (item.get("scopes") or ()) else "limited"
         ),
     },
     name="name",

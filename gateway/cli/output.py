@@ -152,7 +152,7 @@ def show_document(document: Any, output: str) -> None:
         lines = document if isinstance(document, list) else [document]
         if output == VALUES and not any(isinstance(line, dict | list) for line in lines):
             for line in lines:
-                click.echo(_plain(line))
+                click.echo(plain(line))
             return
     click.echo(as_yaml(document) if output == "yaml" else json.dumps(document, indent=2, ensure_ascii=False), nl=False)
     if output != "yaml":
@@ -183,13 +183,14 @@ def _leaves(item: Item, prefix: str) -> Iterator[tuple[str, object]]:
             yield f"{prefix}{key}", value
 
 
-def _plain(value: object) -> str:
+def plain(value: object) -> str:
+    """Return a value of a document as a cell shows it."""
     if value is None:
         return "-"
     if isinstance(value, Mapping):
-        return ",".join(f"{one_line(name)}={_plain(item)}" for name, item in value.items()) or "-"
+        return ",".join(f"{one_line(name)}={plain(item)}" for name, item in value.items()) or "-"
     if isinstance(value, list | tuple):
-        return ", ".join(map(_plain, value))
+        return ", ".join(map(plain, value))
     return str(value).lower() if isinstance(value, bool) else one_line(value)
 
 
@@ -221,7 +222,7 @@ def _print_table(
     for title in titles:
         shown.add_column(Text(title, no_wrap=True, overflow="ellipsis"), no_wrap=fold and title == titles[0])
     for row in rows:
-        shown.add_row(*(Text(_plain(cell), no_wrap=not fold, overflow="fold" if fold else "ellipsis") for cell in row))
+        shown.add_row(*(Text(plain(cell), no_wrap=not fold, overflow="fold" if fold else "ellipsis") for cell in row))
     stream = StringIO()
     console = Console(file=stream, force_terminal=sys.stdout.isatty(), highlight=False, width=width or 1_000_000)
     console.print(shown, crop=False)

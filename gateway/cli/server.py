@@ -182,7 +182,7 @@ def demo(port: int, api_key: str | None, **options: str | None) -> None:
 
 
 @click.command()
-@click.argument("api")
+@click.argument("api", default="", metavar="API")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=port_range, default=8090, show_default=True, help="Port; 0 selects a free port.")
 @click.option("--token", default="emulator-token", show_default=True, help="The only credential that it accepts.")
@@ -202,7 +202,7 @@ def demo(port: int, api_key: str | None, **options: str | None) -> None:
     help="The file in which it keeps what it has created. Default: in memory only.",
 )
 def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, ...], **options: Any) -> None:
-    """Run a server that behaves like a provider API, for tests and experiments.
+    """Run a server that behaves like a provider API, for tests and experiments. Without API, the known ones are named.
 
     Requests to /__faults make it fail on purpose: POST adds a rule, or a list of rules, GET shows them and the names
     of all faults, DELETE removes them. Faults are delays, statuses, closed connections, damaged answers, late and
@@ -221,9 +221,8 @@ def emulate(api: str, host: str, port: int, token: str, personality: tuple[str, 
 
     known = plugins()
     if api not in known:
-        raise click.BadParameter(
-            f"there is no emulator of {api!r}; available: {', '.join(sorted(known))}", param_hint="API"
-        )
+        fault = f"there is no emulator of {api!r}" if api else "name the provider API"
+        raise click.BadParameter(f"{fault}; available: {', '.join(sorted(known))}", param_hint="API")
     choices = _choices(known[api], pairs(personality, "--personality"))
     chosen = given(options)
     if unknown := chosen.keys() - known[api].emulator_options:

@@ -168,7 +168,7 @@ class ListService:
         if pinned is not None:
             return [Participant(provider, pinned)] if not query.scopes or pinned in wanted else []
         if not query.scopes:
-            detail = f"The provider {provider.name} is open: name the scopes to list with the parameter scope."
+            detail = f"The provider {provider.name} has no fixed scope: name those to list with the parameter scope."
             refusal = InvalidRequest(
                 detail, errors=[FieldError(detail, "required", parameter="scope")], provider=provider.name
             )

@@ -75,7 +75,8 @@ def _scope(provider: Provider, request: CreateRequest) -> str | Misfit:
     if not request.sent("scope"):
         if pinned is not None:
             return pinned
-        return Misfit(FieldError(f"{provider.name} is open: name a scope.", "required", pointer="#/scope"), scope=True)
+        detail = f"{provider.name} has no fixed scope: name one."
+        return Misfit(FieldError(detail, "required", pointer="#/scope"), scope=True)
     try:
         scope = provider.adapter.parse_scope(request.scope)
     except ValueError as exc:

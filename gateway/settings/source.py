@@ -64,5 +64,6 @@ def effective(loaded: LoadedSettings) -> list[EffectiveSetting]:
     shown = loaded.settings.model_dump(mode="json")
     for provider in shown["providers"].values():
         del provider["name"]
-    dotted = [(".".join(at), value) for at, value in leaves(shown)]
+    unordered = {at for at, value in leaves(loaded.settings.model_dump()) if isinstance(value, frozenset)}
+    dotted = [(".".join(at), sorted(value) if at in unordered else value) for at, value in leaves(shown)]
     return [EffectiveSetting(path, value, loaded.origins.get(path, "default")) for path, value in dotted]

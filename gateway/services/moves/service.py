@@ -178,7 +178,7 @@ def _scope_faults(request: CreateMove, source: Provider, target: Provider) -> It
         scope = scope or pinned or ""
         named = bool(request.source.ids) if where == "source" else bool(request.mappings.scopes)
         if not scope and not named:
-            yield FieldError(f"{provider.name} is open: name a scope.", "required", pointer=f"#/{where}/scope")
+            yield FieldError(f"{provider.name} has no fixed scope: name one.", "required", pointer=f"#/{where}/scope")
         settings = provider.adapter.settings
         places.append((settings.api, settings.address, settings.token.get_secret_value(), scope))
     if len(places) == 2 and places[0] == places[1]:

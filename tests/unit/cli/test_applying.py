@@ -42,7 +42,7 @@ def test_differing_config_is_changed_where_the_file_has_a_value(gateway: Scripte
     result = run("runtimes", "apply", "-f", str(file))
     assert result.stdout.splitlines() == [
         "research-agent: config.resources.cpu_cores: 2 -> 4",
-        "research-agent: config.metadata.labels.team: None -> shop",
+        "research-agent: config.metadata.labels.team: - -> shop",
         "research-agent: changed",
     ]
     put = gateway.seen[3]

@@ -95,7 +95,7 @@ def test_principals_are_listed_in_80_columns_with_their_warnings(gateway: Script
     lines = result.stdout.splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[0].split() == ["NAME", "FROM", "TEMPLATE", "DISABLED", "OWNER", "RIGHTS", "AGE"]
-    assert lines[1].split() == ["team-frontend", "api", "shop-customers", "no", "team-frontend", "-", "0s"]
+    assert lines[1].split() == ["team-frontend", "api", "shop-customers", "no", "team-frontend", "limited", "0s"]
     assert lines[2].split() == ["backend", "settings", "-", "no", "backend", "admin", "0s"]
     assert lines[3].split() == ["orphan", "api", "gone", "no", "-", "none", "0s"]
     assert result.stderr == "warning: orphan: It has no rights.\n"

@@ -272,7 +272,7 @@ def test_what_emulators_run_has_to_be_a_program(app: FakeApp, command: tuple[str
 
 
 @pytest.mark.parametrize(
-    "arguments", [("green",), ("red", "--personality", "mood=sad"), ("red", "--personality", "x=y")]
+    "arguments", [(), ("green",), ("red", "--personality", "mood=sad"), ("red", "--personality", "x=y")]
 )
 def test_emulate_lists_the_available_choices_for_an_unknown_one(app: FakeApp, arguments: tuple[str, ...]) -> None:
     result = run("emulate", *arguments)

@@ -274,6 +274,13 @@ def test_every_effective_setting_has_its_origin_and_no_secret(load: Load, tmp_pa
         assert "0123456789abcdef" not in text
 
 
+def test_effective_names_without_an_order_are_sorted(load: Load) -> None:
+    scopes = ["runtimes:read", "native", "runtimes:create", "audit", "runtimes:config"]
+    auth = f"auth:\n  principals:\n    ci: {{keys: [0123456789abcdef], scopes: [{', '.join(scopes)}]}}\n"
+    shown = {setting.path: setting.value for setting in effective(load("version: 1\n" + auth + PROVIDERS))}
+    assert shown["auth.principals.ci.scopes"] == sorted(scopes)
+
+
 def test_settings_made_in_code_follow_the_same_rules(load: Load) -> None:
     settings = load("version: 1\nauth: none\n" + PROVIDERS).settings
     with pytest.raises(ValidationError, match="auth: none is for loopback addresses only"):
