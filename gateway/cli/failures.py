@@ -114,7 +114,7 @@ def _flag(where: str) -> str:
 
 def _with_flags(detail: str, problem: Mapping[str, Any]) -> tuple[str, list[str]]:
     """Return the detail and the further lines of a problem, with the options of the command in place of members of the
-    request. The only faulty field is not repeated in a line of its own."""
+    request. The only faulty field is named in the first line, and has none of its own."""
     errors = [
         (
             str(error.get("pointer") or error.get("parameter") or error.get("header") or "request"),
@@ -131,6 +131,7 @@ def _with_flags(detail: str, problem: Mapping[str, Any]) -> tuple[str, list[str]
         lines.append(f"{flag}: {text}")
         if len(errors) == 1 and (str(text) in detail or f"give {flag}" in detail):
             lines.clear()
+            detail = detail if flag in detail or where == "request" else f"{flag}: {detail}"
     if problem.get("provider_detail"):
         lines.append(f"{problem.get('provider')} said: {problem['provider_detail']}")
     if problem.get("intent"):

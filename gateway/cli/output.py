@@ -96,7 +96,7 @@ def show_list(document: Item, output: str, columns: Table) -> None:
         document = {**document, "items": _changed(document["items"], seen)}
         if not document["items"]:
             return
-    elif not document["items"] and output not in DOCUMENTS:
+    elif not document["items"] and not document.get("incomplete") and output not in DOCUMENTS:
         note("the list is empty")
     _show(document, document["items"], output, columns)
 

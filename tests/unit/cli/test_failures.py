@@ -48,6 +48,17 @@ def test_error_of_one_field_is_printed_once_with_the_name_of_its_option(
     assert result.stderr.splitlines() == [f"error: validation_failed: {shown}: It is wrong.", REQUEST]
 
 
+@pytest.mark.parametrize(
+    ("pointer", "shown"), [("#/kind", "--kind: "), ("#/config/a", "#/config/a: "), (None, "")], ids=str
+)
+def test_detail_without_the_field_is_printed_after_its_name(
+    gateway: ScriptedGateway, run: Run, pointer: str | None, shown: str
+) -> None:
+    refuse(gateway, "It is unknown.", {"pointer": pointer, "detail": "It is unknown."})
+    result = run("runtimes", "create", "--kind", "x")
+    assert result.stderr.splitlines() == [f"error: validation_failed: {shown}It is unknown.", REQUEST]
+
+
 def test_errors_of_several_fields_have_a_line_each(gateway: ScriptedGateway, run: Run) -> None:
     errors = [{"pointer": "#/name", "detail": "It is taken."}, {"pointer": "#/config", "detail": "It is too long."}]
     refuse(gateway, "2 fields are wrong.", *errors)

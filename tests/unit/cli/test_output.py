@@ -182,6 +182,11 @@ def test_empty_list_says_so_on_stderr(gateway: ScriptedGateway, run: Run, output
     assert run("runtimes", "list", "-o", "json").stderr == ""
 
 
+def test_incomplete_list_without_a_row_is_not_called_empty(gateway: ScriptedGateway, run: Run) -> None:
+    gateway.answers(page(incomplete=({"provider": "bad", "problem": {"code": "timeout", "detail": "It is slow."}},)))
+    assert run("runtimes", "list").stderr == "incomplete: bad: timeout: It is slow.\n"
+
+
 @pytest.mark.parametrize(
     ("query", "options", "printed"),
     [
