@@ -24,6 +24,7 @@ _EXPLORER: Final = (_STATIC / "explorer.html").read_text("utf-8")
 MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
 _OWN_ASSETS: Final = ("docs.css", "explorer.js")
 _SWAGGER_ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
+_MISSING: Final = "Pages are not served here: runtime-gateway[docs] is not installed."
 _RELATIVE_PAGE: Final = re.compile(r"(?:\./)?(?P<page>[A-Za-z0-9_-]+)\.md(?P<anchor>#.*)?\Z")
 
 
@@ -61,18 +62,21 @@ class DocsSite:
         try:
             from markdown_it import MarkdownIt  # noqa: PLC0415 (its import is slow, and few processes render a page)
         except ImportError:
-            raise NotFound("Pages are not served here: runtime-gateway[docs] is not installed.") from None
+            raise NotFound(_MISSING) from None
         return MarkdownIt("commonmark", {"html": False}).enable("table")
 
     def index(self) -> Document:
         entries = "".join(
             f'<li><a href="/docs/{page}">{escape(title)}</a></li>' for page, title in self._titles.items()
         )
+        if find_spec("markdown_it") is None or swagger_folder() is None:
+            entries = f"<li>{_MISSING}</li>"
+        else:
+            entries += '<li><a href="/docs/explorer">Try the API (Swagger UI)</a></li>'
         return self._kept(
             "index",
             "runtime-gateway",
             f"<h1>runtime-gateway {escape(gateway.__version__)}</h1><ul>{entries}"
-            '<li><a href="/docs/explorer">Try the API (Swagger UI)</a></li>'
             '<li><a href="/openapi.json">The OpenAPI document</a></li></ul>',
         )
 

@@ -31,6 +31,9 @@ async def test_gateway_without_any_extra_serves_the_api(tmp_path: Path) -> None:
             response = await session.get(path)
             assert response.status == 404, path
             assert "runtime-gateway[docs]" in (await response.json())["detail"]
+        index = await (await session.get("/docs")).text()
+        assert "runtime-gateway[docs] is not installed" in index
+        assert "/docs/quickstart" not in index
 
 
 @pytest.mark.parametrize(
