@@ -41,6 +41,9 @@ _SHARED_WITHIN: Final = 20.0
 _EVERY: Final = 60.0
 """Seconds between two extensions of a runtime that is used."""
 
+_EXTENSION: Final = 60
+"""Seconds of one extension."""
+
 
 def assemble_data_plane(
     data: DataSettings, fleet: Fleet, directory: Directory, store: RevocationStore, sealer: Sealer, clock: Clock
@@ -120,7 +123,7 @@ async def extend_used(plane: DataPlane, lifecycle: LifecycleService, clock: Cloc
         for runtime_id, principal in plane.open.take_used(since).items():
             if Permission.LIFECYCLE in principal.permissions:
                 with contextlib.suppress(GatewayError), RequestContext(request_id(None), principal) as ctx:
-                    extension = KeepaliveRequest(extend_seconds=int(_EVERY))
+                    extension = KeepaliveRequest(extend_seconds=_EXTENSION)
                     await lifecycle.keepalive(principal.shown_id(runtime_id), extension, ctx)
 
 
