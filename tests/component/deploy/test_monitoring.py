@@ -35,6 +35,7 @@ LOG_ONLY = {
     "moves_not_saved",
     "misanswered_create",
     "runtime_moved",
+    "worker_ended",
 }
 OTHER_METRICS = {"up", "ALERTS"}  # of Prometheus itself
 
