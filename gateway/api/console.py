@@ -1,5 +1,6 @@
 """Serves the console: pages that call ``/v1`` with the caller's own key, and know nothing else (docs/console.md)."""
 
+from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -7,7 +8,6 @@ from typing import Final
 from aiohttp import hdrs, web
 
 import gateway
-from gateway.api.documented_errors import Errors
 from gateway.api.route import Route, Success
 from gateway.domain.errors import NotFound
 from gateway.http.access_log import Surface
@@ -60,18 +60,22 @@ def _files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
 
 
-def _route(path: str, operation_id: str, summary: str, errors: Errors = ()) -> Route:
-    handlers = {"getFrontPage": Console.front, "getConsole": Console.page, "getConsoleFile": Console.file}
-    success = {307: Success(summary)} if path == "/" else {200: Success(summary, media_types=("*/*",))}
+def _route(
+    path: str,
+    operation_id: str,
+    summary: str,
+    handler: Callable[[Console, web.Request, RequestContext], Awaitable[web.Response]],
+    *media_types: str,
+) -> Route:
     return Route(
         method="GET",
         path=path,
         operation_id=operation_id,
         permission=None,
         summary=summary,
-        handler=handlers[operation_id],
-        successes=success,
-        errors=errors,
+        handler=handler,
+        successes={200 if media_types else 307: Success(summary, media_types=media_types)},
+        errors=(NotFound,) if media_types else (),
         surface=Surface.SITE,
         secured=False,
         tag="site",
@@ -79,7 +83,15 @@ def _route(path: str, operation_id: str, summary: str, errors: Errors = ()) -> R
 
 
 CONSOLE_ROUTES: Final = (
-    _route("/", "getFrontPage", "Leads to the console or the documentation"),
-    _route("/console", "getConsole", "The console", (NotFound,)),
-    _route("/console/{name}", "getConsoleFile", "A file of the console", (NotFound,)),
+    _route("/", "getFrontPage", "Leads to the console or the documentation", Console.front),
+    _route("/console", "getConsole", "The console", Console.page, "text/html"),
+    _route(
+        "/console/{name}",
+        "getConsoleFile",
+        "A file of the console",
+        Console.file,
+        "text/css",
+        "text/javascript",
+        "image/svg+xml",
+    ),
 )

@@ -26,7 +26,7 @@ console.log(
     name: listed.name,
     state: listed.state,
     year: listed.created_at === null ? null : new Date(listed.created_at).getFullYear(),
-    pause: listed.actions["pause"]?.allowed,
+    pause: listed.actions?.["pause"]?.allowed,
     code,
   }),
 );
