@@ -1,6 +1,5 @@
 """Serves the console: pages that call ``/v1`` with the caller's own key, and know nothing else (docs/console.md)."""
 
-from collections.abc import Awaitable, Callable
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -8,9 +7,8 @@ from typing import Final
 from aiohttp import hdrs, web
 
 import gateway
-from gateway.api.route import Route, Success
+from gateway.api.site import site_route
 from gateway.domain.errors import NotFound
-from gateway.http.access_log import Surface
 from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
 
@@ -60,38 +58,16 @@ def _files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in _FOLDER.iterdir() if path.suffix in _MEDIA_TYPES}
 
 
-def _route(
-    path: str,
-    operation_id: str,
-    summary: str,
-    handler: Callable[[Console, web.Request, RequestContext], Awaitable[web.Response]],
-    *media_types: str,
-) -> Route:
-    return Route(
-        method="GET",
-        path=path,
-        operation_id=operation_id,
-        permission=None,
-        summary=summary,
-        handler=handler,
-        successes={200 if media_types else 307: Success(summary, media_types=media_types)},
-        errors=(NotFound,) if media_types else (),
-        surface=Surface.SITE,
-        secured=False,
-        tag="site",
-    )
-
-
+_ABSENT: Final = (NotFound,)
 CONSOLE_ROUTES: Final = (
-    _route("/", "getFrontPage", "Leads to the console or the documentation", Console.front),
-    _route("/console", "getConsole", "The console", Console.page, "text/html"),
-    _route(
+    site_route("/", "getFrontPage", "Leads to the console or the documentation", Console.front, status=307),
+    site_route("/console", "getConsole", "The console", Console.page, "text/html", errors=_ABSENT),
+    site_route(
         "/console/{name}",
         "getConsoleFile",
         "A file of the console",
         Console.file,
-        "text/css",
-        "text/javascript",
-        "image/svg+xml",
+        *("text/css", "text/javascript", "image/svg+xml"),
+        errors=_ABSENT,
     ),
 )

@@ -82,7 +82,7 @@ def _document(document: Document) -> web.Response:
     )
 
 
-def _route(
+def site_route(
     path: str,
     operation_id: str,
     summary: str,
@@ -91,7 +91,10 @@ def _route(
     aliases: tuple[str, ...] = (),
     errors: Errors = (),
     permission: Permission | None = None,
+    status: int = 200,
 ) -> Route:
+    """A call of the site. Without ``media_types`` its response is JSON, or has no body if ``status`` is not 200."""
+    types = media_types or (("application/json",) if status == 200 else ())
     return Route(
         method="GET",
         path=path,
@@ -99,7 +102,7 @@ def _route(
         permission=permission,
         summary=summary,
         handler=handler,
-        successes={200: Success(summary, media_types=media_types or ("application/json",))},
+        successes={status: Success(summary, media_types=types)},
         aliases=aliases,
         errors=errors,
         surface=Surface.SITE,
@@ -109,11 +112,11 @@ def _route(
 
 
 PROBE_ROUTES: Final = (
-    _route("/livez", "getLiveness", "The process responds", Probes.live, aliases=("/healthz",)),
-    _route(
+    site_route("/livez", "getLiveness", "The process responds", Probes.live, aliases=("/healthz",)),
+    site_route(
         "/readyz", "getReadiness", "The gateway accepts requests", Probes.ready, errors=(Overloaded, StoreUnavailable)
     ),
-    _route(
+    site_route(
         "/metrics",
         "getMetrics",
         "Metrics in the Prometheus text format; no key is needed at a loopback address or at admin.listen",
@@ -127,10 +130,10 @@ OPEN_PROBE_ROUTES: Final = tuple(replace(route, permission=None, secured=False) 
 """Those of a listener that only operators reach: a loopback address, or ``admin.listen``."""
 
 SITE_ROUTES: Final = (
-    _route("/openapi.json", "getOpenapi", "This document", Site.openapi),
-    _route("/docs", "getDocs", "The documentation", Site.docs, "text/html"),
-    _route("/docs/explorer", "getExplorer", "Swagger UI", Site.docs_explorer, "text/html"),
-    _route(
+    site_route("/openapi.json", "getOpenapi", "This document", Site.openapi),
+    site_route("/docs", "getDocs", "The documentation", Site.docs, "text/html"),
+    site_route("/docs/explorer", "getExplorer", "Swagger UI", Site.docs_explorer, "text/html"),
+    site_route(
         "/docs/assets/{name}",
         "getDocsAsset",
         "A file of the pages",
@@ -138,8 +141,10 @@ SITE_ROUTES: Final = (
         *MEDIA_TYPES.values(),
         errors=(NotFound,),
     ),
-    _route("/docs/errors/{code}", "getDocsError", "An error code", Site.docs_error, "text/html", errors=(NotFound,)),
-    _route(
+    site_route(
+        "/docs/errors/{code}", "getDocsError", "An error code", Site.docs_error, "text/html", errors=(NotFound,)
+    ),
+    site_route(
         "/docs/{page}", "getDocsPage", "A page of the documentation", Site.docs_page, "text/html", errors=(NotFound,)
     ),
 )

@@ -1,6 +1,6 @@
 /**
  * A client of the gateway's API, with the caller's key. The key is in memory, or in this tab's storage if the caller
- * wants that; it is sent to the gateway that served this page and to nobody else.
+ * wants that; it is sent to the gateway that served this page and to no other server.
  */
 
 const STORED = "rtgw-key";

@@ -105,7 +105,7 @@ def leaves_out(runtime: Runtime) -> bool:
 
 
 def labels_of(runtime: Runtime, spec: Spec | None) -> dict[str, str] | None:
-    """The labels of a runtime; None if neither its provider nor its spec tells them."""
+    """The labels of a runtime; None if neither its provider nor its spec has them."""
     if runtime.labels is not None or spec is None or is_outdated(runtime, spec):
         return runtime.labels
     return spec.labels or {}

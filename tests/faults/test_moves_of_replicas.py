@@ -102,8 +102,8 @@ async def once(operator: Operator, method: str, path: str, body: Any = None) -> 
 
 def is_to_be_repeated(response: Response) -> bool:
     """A gateway that was suspended for longer than the limit of a read may find the read timed out (504)."""
-    told = response.status == 504 or (response.status in {409, 503} and "Retry-After" in response.headers)
-    return told and response.json["retryable"] != "no"
+    announced = response.status == 504 or (response.status in {409, 503} and "Retry-After" in response.headers)
+    return announced and response.json["retryable"] != "no"
 
 
 async def test_no_write_reaches_the_source_after_the_switch(world: World) -> None:

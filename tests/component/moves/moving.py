@@ -10,7 +10,7 @@ from gateway.domain.moves import ItemState, MoveState
 from gateway.ports.moves import Relocation, StoredItem, StoredMove, new_move_id
 from gateway.ports.sealing import Sealer
 from tests.component.stores import SEALER
-from tests.component.whole_gateway import Gateway
+from tests.component.whole_gateway import Gateway, Response, Upstream
 from tests.memory_store import MemoryStore
 
 MOVER: Final = "the-mover"
@@ -117,6 +117,24 @@ class Moving:
         async with asyncio.timeout(_WITHIN):
             while (await gateway.call("GET", f"/v1/runtimes/{source['id']}")).json["provider"] != target["provider"]:
                 continue
+
+    async def while_read(
+        self, gateway: Gateway, upstream: Upstream, rows: tuple[Any, Any], path: str, *, gone: bool
+    ) -> Response:
+        """The response to a GET of ``path`` whose call at ``upstream`` is held while the runtime ``rows[0]`` becomes
+        ``rows[1]``: before the provider has looked it up, and it is deleted (``gone``), or after that."""
+        source, target = rows
+        move_id = await self.announce(source["provider"], target["provider"])
+        upstream.fault(fault="hold" if gone else "hold_after", times=1)
+        reading = asyncio.create_task(gateway.call("GET", path))
+        await upstream.emulator.until_waiting()
+        await self.relocate(gateway, source, target)
+        if gone:
+            upstream.emulator.clear()
+        upstream.emulator.release()
+        read = await reading
+        await self.end(move_id)
+        return read
 
 
 def relocation(source: Any, target: Any, **fields: Any) -> Relocation:

@@ -1,6 +1,5 @@
 """Clients of the browser API, in both of its eras, go on with the ids and names of browsers that have moved."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -135,15 +134,6 @@ async def test_a_browser_that_is_moved_is_a_conflict(world: World) -> None:
 @pytest.mark.parametrize("gone", [False, True], ids=["source_kept", "source_deleted"])
 @pytest.mark.parametrize("path", [f"{BROWSERS}/{{name}}", f"{BROWSERS}/{{provider_id}}", f"{RUNTIMES}/{{provider_id}}"])
 async def test_a_browser_that_moves_while_it_is_looked_up_is_found(world: World, path: str, gone: bool) -> None:
-    source, target = await world.made()
-    move_id = await world.moving.announce(source["provider"], target["provider"])
-    world.first.fault(fault="hold" if gone else "hold_after", times=1)
-    reading = asyncio.create_task(world.call("GET", path.format_map(source)))
-    await world.first.emulator.until_waiting()
-    await world.moving.relocate(world.gateway, source, target)
-    if gone:
-        world.first.emulator.clear()
-    world.first.emulator.release()
-    read = await reading
+    rows = source, _ = await world.made()
+    read = await world.moving.while_read(world.gateway, world.first, rows, path.format_map(source), gone=gone)
     assert (read.status, read.json["id"]) == (200, source["provider_id"])
-    await world.moving.end(move_id)

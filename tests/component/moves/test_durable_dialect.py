@@ -1,6 +1,5 @@
 """Clients of the durable API go on with the ids and keys of runtimes that have moved."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -143,18 +142,9 @@ async def test_a_caller_that_may_not_use_the_target_does_not_find_the_runtime() 
 @pytest.mark.parametrize("gone", [False, True], ids=["source_kept", "source_deleted"])
 @pytest.mark.parametrize("by", ["provider_id", "name"])
 async def test_a_runtime_that_moves_while_it_is_looked_up_is_found(world: World, by: str, gone: bool) -> None:
-    source, target = await world.made()
-    move_id = await world.moving.announce(source["provider"], target["provider"])
-    world.first.fault(fault="hold" if gone else "hold_after", times=1)
-    reading = asyncio.create_task(world.call("GET", f"/{source[by]}"))
-    await world.first.emulator.until_waiting()
-    await world.moving.relocate(world.gateway, source, target)
-    if gone:
-        world.first.emulator.clear()
-    world.first.emulator.release()
-    read = await reading
+    rows = source, _ = await world.made()
+    read = await world.moving.while_read(world.gateway, world.first, rows, f"{RUNTIMES}/{source[by]}", gone=gone)
     assert (read.status, read.json["id"]) == (200, source["provider_id"])
-    await world.moving.end(move_id)
 
 
 async def test_a_runtime_that_does_not_exist_is_not_found_while_others_move(world: World) -> None:

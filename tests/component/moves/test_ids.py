@@ -251,16 +251,8 @@ async def test_a_quota_counts_a_moved_runtime_once_and_names_it_by_its_first_id(
 
 
 async def test_a_read_that_finds_a_source_deleted_by_the_switch_is_to_be_repeated(moved: Moved) -> None:
-    move_id = await moved.moving.announce(moved.source["provider"], moved.target["provider"])
-    source = moved.gateway.upstreams["durable"]
-    source.fault(fault="hold", times=1)
+    upstream, rows = moved.gateway.upstreams["durable"], (moved.source, moved.target)
     path = f"/v1/runtimes/{moved.source['id']}"
-    reading = asyncio.create_task(moved.gateway.call("GET", path))
-    await source.emulator.until_waiting()
-    await moved.move()
-    source.emulator.clear()
-    source.emulator.release()
-    read = await reading
+    read = await moved.moving.while_read(moved.gateway, upstream, rows, path, gone=True)
     assert (read.status, read.json["code"], read.json["retryable"]) == (409, "state_conflict", "yes")
     assert (await moved.read(moved.source["id"]))["provider"] == moved.target["provider"]
-    await moved.moving.end(move_id)

@@ -326,8 +326,8 @@ class MovingWorld:
             return None
         except GatewayError as error:
             self._check(not isinstance(error, NotFound), f"client-{number} received {error!r}")
-            told = error.retryable is not Retryable.NO or isinstance(error, OutcomeUnknown)
-            self._check(told, f"client-{number} received {error!r}: {error.detail}")
+            is_known = error.retryable is not Retryable.NO or isinstance(error, OutcomeUnknown)
+            self._check(is_known, f"client-{number} received {error!r}: {error.detail}")
             return None
         finally:
             timer.cancel()

@@ -1,4 +1,4 @@
-"""Lists by label: from the provider's rows, else from what was sent, and told where the labels are not known."""
+"""Lists by label: from the provider's rows, else from what was sent; unknown labels are reported."""
 
 from collections.abc import Mapping
 

@@ -191,7 +191,7 @@ async def test_a_cancelled_write_leaves_its_rows(world: World) -> None:
 
 @pytest.mark.parametrize("outcome", ["read_timeout", "504", "200", "409"])
 async def test_the_mover_waits_a_while_for_a_write_without_an_answer(world: World, outcome: str) -> None:
-    """The provider may still carry it out, and then it would change a source that nobody looks at any longer."""
+    """The provider may still carry it out, and then it would change a source that is not read any longer."""
     await world.announce()
     runtime, provider = world.adapter.put("agent", provider_id="r-1"), world.fleet.get("old")
     assert provider is not None
