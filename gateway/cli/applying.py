@@ -65,7 +65,8 @@ def apply(connection: Connection, paths: tuple[str, ...], dry_run: bool) -> None
     A file holds one document or more, each as for runtimes create, with a name. What a document leaves out stays as it
     is. Every difference is shown. One that cannot be changed is a failure, which does not prevent the others.
     """
-    documents = [creatable(document) for path in paths for document in read_paths(path)]
+    read = (creatable(document) for path in paths for document in read_paths(path))
+    documents = [{name: value for name, value in document.items() if value is not None} for document in read]
     if not documents or not all(document.get("name") and document.get("kind") for document in documents):
         raise click.UsageError("Every document needs a kind and a name.")
 
@@ -113,7 +114,9 @@ async def _apply(client: "Client", document: Document, *, dry_run: bool) -> str:
         if old is not None or path[0] not in _MAY_BE_UNKNOWN
     ]
     for path, old, new in found:
-        shown = "*** -> ***" if _SECRET.intersection(path) else f"{plain(old)} -> {plain(new)}"
+        shown = (
+            "*** -> ***" if _SECRET.intersection(path) or _has_secret([old, new]) else f"{plain(old)} -> {plain(new)}"
+        )
         click.echo(one_line(f"{document['name']}: {'.'.join(path)}: {shown}"))
     if fixed := sorted({path[0] for path, _, _ in found} - {"config"}):
         raise Failure("cannot_be_changed", f"an existing runtime keeps its {', '.join(fixed)}")
@@ -124,11 +127,18 @@ async def _apply(client: "Client", document: Document, *, dry_run: bool) -> str:
     return "changed" if found else "unchanged"
 
 
+def _has_secret(value: Any) -> bool:
+    """Whether a value has a member at any depth that may be a secret."""
+    if isinstance(value, Mapping):
+        return bool(_SECRET.intersection(value)) or _has_secret(list(value.values()))
+    return isinstance(value, list) and any(map(_has_secret, value))
+
+
 def differences(wanted: Any, present: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any, Any]]:
     """Yield the path of each member of ``wanted`` that ``present`` contradicts, and both values. Absent is empty."""
-    if isinstance(wanted, Mapping) and isinstance(present, Mapping):
+    if isinstance(wanted, Mapping) and (present is None or isinstance(present, Mapping)):
         for name, value in wanted.items():
-            yield from differences(value, present.get(name), (*path, name))
+            yield from differences(value, (present or {}).get(name), (*path, name))
     elif wanted != present and not (wanted in (None, {}, []) and present in (None, {}, [])):
         yield path, present, wanted
 

@@ -102,8 +102,10 @@ def show_list(document: Item, output: str, columns: Table) -> None:
 
 
 def show_one(item: Item, output: str, columns: Table = RUNTIMES) -> None:
-    """Print one resource, whose table has one row, or a list of several."""
-    _show(item, item.get("items", [item]), output, columns)
+    """Print one resource, whose table has one row, or a list of several; of an empty list, no table."""
+    rows = item.get("items", [item])
+    if rows or output in DOCUMENTS:
+        _show(item, rows, output, columns)
 
 
 def show_details(item: Item, output: str, columns: Table = RUNTIMES) -> None:

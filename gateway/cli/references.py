@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from gateway.cli.failures import ExitCode, Failure, Refused
+from gateway.cli.output import note
 from gateway.cli.pages import note_missing, pages
 
 if TYPE_CHECKING:
@@ -165,6 +166,8 @@ class Chosen:
 
         results = connection.run(all_of_them)
         done = [result for result in results if not isinstance(result, Failure)]
+        if not results:
+            note("no runtime has these labels")
         if len(self.references) == 1:
             show(done[0])
         elif done or not results:

@@ -106,6 +106,35 @@ def test_secrets_are_not_shown_as_differences(gateway: ScriptedGateway, run: Run
     assert "secret" not in result.output
 
 
+@pytest.mark.parametrize(
+    ("present", "wanted"),
+    [
+        ({}, "runtime_server: {env: {TOKEN: new-secret}}"),
+        ({"runtime_server": {"env": {"TOKEN": "old-secret"}}}, "runtime_server: null"),
+        ({"extra": [{"password": "old-secret"}]}, "extra: [{password: new-secret}]"),
+    ],
+    ids=["absent before", "absent after", "in a list"],
+)
+def test_secrets_inside_a_difference_are_not_shown(
+    gateway: ScriptedGateway, run: Run, file: Path, present: dict[str, Any], wanted: str
+) -> None:
+    file.write_text(f"{AGENT.replace('4', '2')}  {wanted}\n")
+    config = {**CONFIG, "config": {**CONFIG["config"], **present}}
+    for answer in (page(runtime()), runtime(), config, config):
+        gateway.answers(answer)
+    result = run("runtimes", "apply", "-f", str(file))
+    assert ": *** -> ***" in result.stdout
+    assert "secret" not in result.output
+
+
+def test_empty_members_of_a_document_are_left_out(gateway: ScriptedGateway, run: Run, file: Path) -> None:
+    file.write_text("kind: durable\nname: research-agent\nconfig:\nprovider:\n")
+    for answer in (page(runtime()), runtime(), CONFIG):
+        gateway.answers(answer)
+    result = run("runtimes", "apply", "-f", str(file))
+    assert (result.exit_code, result.stdout) == (0, "research-agent: unchanged\n")
+
+
 def test_name_of_several_runtimes_is_not_applied(gateway: ScriptedGateway, run: Run, file: Path) -> None:
     file.write_text(f"{AGENT}provider: p\nscope: s\n")
     gateway.answers(page(runtime(), runtime(id="p.2")))
