@@ -75,7 +75,8 @@ class ProviderHistory:
     async def keep(self) -> None:
         """Close every minute when it is over, until the task is cancelled."""
         while True:
-            await self._clock.sleep(60 - self._clock.now() % 60)
+            while (left := self._began + 60 - self._clock.now()) > 0:  # a sleep may end slightly early
+                await self._clock.sleep(left)
             self.close_minute()
 
     def close_minute(self) -> None:
@@ -86,8 +87,7 @@ class ProviderHistory:
         }
         for provider in self._fleet:
             self._minutes[provider.name].append(self._since_last(provider, current))
-        self._last = current
-        self._began = round(self._clock.now() / 60) * 60  # a sleep may end slightly early
+        self._last, self._began = current, self._clock.now() // 60 * 60
 
     def of(self, provider: Provider) -> list[ProviderMinute]:
         """The whole minutes of a provider and the present one, oldest first."""

@@ -10,7 +10,7 @@ from gateway.settings.document import Document
 from gateway.settings.problems import Path, Problems
 
 PREFIX: Final = "RTGW_"
-CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY"})
+CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY", "RTGW_CONTEXT"})
 """Variables of the command line client; the server ignores them."""
 
 

@@ -39,6 +39,7 @@ class StateFile:
         """Replace the content if the state has changed. Raises ``OSError`` if that fails."""
         content = self._encoder.encode(state)
         if content != self._written:
+            self._next.unlink(missing_ok=True)  # of a process that was killed
             self._next.touch(mode=0o600)  # it has tokens and passwords
             self._next.write_bytes(content)
             self._next.replace(self._path)

@@ -93,3 +93,19 @@ def test_the_history_of_an_unknown_provider_is_not_found(world: World) -> None:
     assert providers.history("one", RequestContext("r")).provider == "one"
     with pytest.raises(NotFound):
         providers.history("three", RequestContext("r"))
+
+
+async def test_a_sleep_that_ends_early_begins_no_minute(world: World) -> None:
+    sleep = world.clock.sleep
+
+    async def early(seconds: float) -> None:
+        await sleep(seconds * 0.9 if seconds > 1 else seconds)
+
+    world.clock.sleep = early  # type: ignore[method-assign]
+    keeping = asyncio.create_task(world.history.keep())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    keeping.cancel()
+    minutes = [minute.at for minute in world.history.of(world.one)]
+    assert len(minutes) > 3
+    assert len(set(minutes)) == len(minutes)

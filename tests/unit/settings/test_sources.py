@@ -202,7 +202,7 @@ def test_ambiguous_variable_is_an_error(faults: Faults) -> None:
 
 
 def test_variables_of_the_client_are_ignored(load: Load) -> None:
-    environ = {"RTGW_SERVER": "http://h", "RTGW_API_KEY": "x"}
+    environ = {"RTGW_SERVER": "http://h", "RTGW_API_KEY": "x", "RTGW_CONTEXT": "prod"}
     assert load(GOOD, environ).settings == load(GOOD).settings
 
 
