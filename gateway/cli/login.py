@@ -1,5 +1,6 @@
 """``login`` and ``context``: which gateway the commands use, and with which key."""
 
+import os
 import sys
 from typing import Final
 from urllib.parse import urlsplit
@@ -39,7 +40,8 @@ def login(connection: Connection, name: str | None) -> None:
     stored, name = contexts.read(), name or urlsplit(connection.server).netloc
     stored["contexts"][name] = {"server": connection.server, "api_key": key}
     contexts.write({**stored, "current": name})
-    note(f"logged in at {connection.server} as {caller.get('principal') or 'anyone'}; the context {name} is used now")
+    note(f"logged in at {connection.server} as {caller.get('principal') or 'anyone'}")
+    _say_used(name)
 
 
 @click.group()
@@ -68,7 +70,7 @@ def use(name: str) -> None:
     """Use another context from now on."""
     contexts.kept(name)
     contexts.write({**contexts.read(), "current": name})
-    note(f"the context {name} is used now")
+    _say_used(name)
 
 
 @context.command()
@@ -81,3 +83,13 @@ def remove(name: str) -> None:
     del stored["contexts"][name]
     contexts.write({**stored, "current": None if stored["current"] == name else stored["current"]})
     note(f"removed: {name}")
+
+
+def _say_used(name: str) -> None:
+    """Say that a context is used now, and which variables of the environment precede it."""
+    note(f"the context {name} is used now")
+    named = os.environ.get("RTGW_CONTEXT")
+    preceding = ("RTGW_CONTEXT",) if named else ("RTGW_SERVER", "RTGW_API_KEY")
+    for variable in preceding if named != name else ():
+        if os.environ.get(variable):
+            note(f"but {variable} is set, and precedes it")

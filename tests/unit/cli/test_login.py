@@ -114,3 +114,24 @@ def test_server_may_be_given_with_the_path_of_the_api(gateway: ScriptedGateway, 
     gateway.answers(page())
     assert run("runtimes", "list", env={"RTGW_SERVER": gateway.url + end}).exit_code == 0
     assert gateway.seen[0].path == "/v1/runtimes"
+
+
+@pytest.mark.parametrize(
+    ("variables", "preceding"),
+    [
+        ({}, []),
+        ({"RTGW_SERVER": "http://other"}, ["RTGW_SERVER"]),
+        ({"RTGW_SERVER": "http://other", "RTGW_API_KEY": "k"}, ["RTGW_SERVER", "RTGW_API_KEY"]),
+        ({"RTGW_SERVER": "http://other", "RTGW_CONTEXT": "prod"}, []),
+        ({"RTGW_SERVER": "http://other", "RTGW_CONTEXT": "test"}, ["RTGW_CONTEXT"]),
+    ],
+    ids=["none", "server", "server and key", "this context", "another context"],
+)
+def test_variables_that_precede_the_chosen_context_are_named(
+    gateway: ScriptedGateway, run: Run, variables: dict[str, str], preceding: list[str]
+) -> None:
+    log_in(gateway, run, "test")
+    log_in(gateway, run, "prod")
+    result = run("context", "use", "prod", env={**NO_VARIABLES, **variables})
+    said = [f"but {variable} is set, and precedes it" for variable in preceding]
+    assert result.stderr.splitlines() == ["the context prod is used now", *said]
