@@ -25,7 +25,8 @@ from gateway.telemetry.logs import Event, Logger, make_logger
 from gateway.telemetry.merged_metrics import NOTHING, MergedMetrics, snapshot
 
 PAUSES: Final = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-"""Seconds before a worker is replaced, by how many have ended early at its place, one after the other."""
+"""Seconds before a worker is replaced: the first after an end that was not early or the first early one in a row, then
+one for each further early end."""
 EARLY: Final = 60.0
 """A worker that has run for less than this many seconds has ended early."""
 
@@ -73,13 +74,14 @@ class Supervisor:
         self._logger = logger
         self._workers: dict[int, _Worker] = {}
         self._ready: set[int] = set()  # all that have been ready once
-        self._gone = NOTHING  # what workers that have ended have counted: a sum that shrinks looks like a restart
+        self._gone = NOTHING  # the counters of ended workers: Prometheus takes a sum that shrinks for a restart
         self._stopping = asyncio.Event()
         self._signals = 0
         self._code = 0
 
     async def run(self) -> int:
-        """Return the exit code: that of the first worker that ended before all were ready, otherwise 0."""
+        """Return the exit code: 0, or that of a worker that ended before it was ever ready while others were not ready
+        either; 1 if a signal ended it."""
         async with asyncio.TaskGroup() as group:
             for number in range(1, self._count + 1):
                 group.create_task(self._keep(number))

@@ -204,15 +204,15 @@ class Fleet:
         return None
 
     def require_moves(self) -> None:
-        """Before a call on a runtime that has moved: raise :class:`StoreUnavailable` if it may have moved again long
-        ago, without this process knowing it."""
+        """Before a call on a runtime that has moved: raise :class:`StoreUnavailable` if the relocations were read
+        so long ago that the runtime may have moved again since."""
         if self.moves_age() > USED_FOR:
             detail = "Where the runtime is now is not known, because the store cannot be reached."
             raise StoreUnavailable(detail, retry_after=2.0)
 
     async def refuse_moved_meanwhile(self, provider: str, ctx: RequestContext) -> None:
-        """After a provider has no such runtime: raise :class:`StateConflict` if relocations have changed since the
-        request looked where the runtime is, and set ``ctx.moved_meanwhile``."""
+        """After a provider responded that a runtime does not exist: set ``ctx.moved_meanwhile`` and raise
+        :class:`StateConflict` if relocations have changed since the request chose it, unless it is there now."""
         if provider in self.moves.active and self.refresh_moves is not None:
             with suppress(StoreUnavailable):
                 await self.refresh_moves()
@@ -222,8 +222,8 @@ class Fleet:
             raise moved_meanwhile()
 
     async def refuse_moved_name(self, at: tuple[str, str, str, str], call: Call, ctx: RequestContext) -> None:
-        """Before a create that has its permit, and again when it is sent: raise :class:`StateConflict` if the runtime
-        of the name has moved since the place of the create was chosen. ``at``: a provider, scope, kind and name."""
+        """Raise :class:`StateConflict` if the runtime of the name has moved since the place of a create was chosen,
+        now and again before the request is sent (``call.before_write``). ``at``: a provider, scope, kind and name."""
         if ctx.mover:
             return
         if self.refresh_moves is not None and (at[0] in self.moves.active or self.moves_age() > CURRENT_FOR):
@@ -255,8 +255,8 @@ class Fleet:
         return resolved if ref is resolved.ref or provider is None else ResolvedRuntime(provider, ref)
 
     async def know_moves(self, provider: str, since: int) -> None:
-        """After a page of a provider's list was read: know what moves have made there and where they have switched it,
-        and everything that the list knew when it began (``since``). Without the store, what is known is used."""
+        """After a page of a provider's list was read: read the relocations again while a move is active there, or if
+        the list began with a later change (``since``) than this process has. Without the store, the copy is used."""
         if self.refresh_moves is not None and (provider in self.moves.active or since > self.moves.latest):
             with suppress(StoreUnavailable):
                 await self.refresh_moves()

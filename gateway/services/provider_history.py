@@ -1,6 +1,6 @@
 """The last hour of each provider by minute, as one gateway process observed it (docs/api.md#providers).
 
-It is the difference between two readings of the counters that the metrics have, so a call costs nothing more for it.
+Each minute is the difference between two readings of the counters of the metrics, so it adds no work to a call.
 """
 
 from collections import deque
@@ -22,7 +22,7 @@ MINUTES: Final = 60
 
 _CLASSES: Final = {operation.value: traits.work for operation, traits in TRAITS.items()}
 _REJECTED: Final = frozenset({"401", "403", "408", "429"})
-"""Statuses below 500 for which the caller is not at fault."""
+"""Statuses below 500 that count as failures: the provider refuses the gateway's credentials or rate, or timed out."""
 
 
 class ClassMinute(Model, frozen=True, kw_only=True):

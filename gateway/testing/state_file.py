@@ -47,7 +47,8 @@ class StateFile:
 
 
 class Keeping:
-    """What an emulator has for this. Without ``keep_in`` its state is in memory only."""
+    """The part of an emulator that keeps its state in a :class:`StateFile`. Until ``keep_in`` is called, the state is
+    in memory only."""
 
     _file: StateFile | None = None
 
