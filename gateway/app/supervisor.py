@@ -43,11 +43,17 @@ class _Worker:
         self.last = NOTHING
         self._next: asyncio.Future[None] | None = None
 
-    def stop(self) -> None:
-        self.channel.send(STOP)
-        if not self.ready:
-            with suppress(ProcessLookupError):
-                self.process.terminate()  # it reads no messages yet
+    def end(self, step: int) -> None:
+        """Stop it; with ``step`` 2 end its waiting, with 3 end it."""
+        with suppress(ProcessLookupError):
+            if step == 1:
+                self.channel.send(STOP)
+                if not self.ready:
+                    self.process.terminate()  # it reads no messages yet
+            elif step == 2:
+                self.channel.send(HURRY)
+            else:
+                self.process.kill()
 
     def answered(self, snapshot: bytes | None = None) -> None:
         """A snapshot has arrived, or none will."""
@@ -88,19 +94,17 @@ class Supervisor:
         return self._code
 
     def stop(self) -> None:
-        """Stop all workers. A second call ends their waiting, a third one ends them."""
+        """Upon a signal, stop all workers. A second call ends their waiting, a third one ends them."""
         self._signals += 1
-        if not self._stopping.is_set():
+        if self._signals > 1 or not self._stopping.is_set():
+            self._end(self._signals)
+
+    def _end(self, step: int) -> None:
+        if step == 1:
             self._logger.info(Event.STOPPING, workers=len(self._workers))
-        self._stopping.set()
+            self._stopping.set()
         for worker in self._workers.values():
-            if self._signals == 1:
-                worker.stop()
-            elif self._signals == 2:
-                worker.channel.send(HURRY)
-            else:
-                with suppress(ProcessLookupError):
-                    worker.process.kill()
+            worker.end(step)
 
     def reload(self) -> None:
         """Make all workers read the settings again. Each applies them only if they are valid."""
@@ -122,7 +126,7 @@ class Supervisor:
             if len(self._ready) < self._count and number not in self._ready:
                 self._logger.error(Event.WORKER_ENDED, worker=number, exit_code=code)
                 self._code = code if code > 0 else 1
-                self.stop()
+                self._end(1)  # not a signal: the first one does not end the waiting
                 return
             early = early + 1 if loop.time() - began < EARLY else 0
             pause = PAUSES[min(max(early - 1, 0), len(PAUSES) - 1)]
@@ -146,8 +150,9 @@ class Supervisor:
             )
             theirs.close()  # so that the channel ends with the process
             worker = self._workers[number] = _Worker(process, channel)
-            if self._stopping.is_set():
-                worker.stop()
+            if self._stopping.is_set():  # signals may have come while the process was being started
+                for step in range(1, max(self._signals, 1) + 1):
+                    worker.end(step)
             await self._converse(number, worker)
             code = await process.wait()
             worker.answered()

@@ -279,15 +279,79 @@ async def test_worker_that_cannot_start_ends_the_gateway_with_its_exit_code(
     assert '"exit_code":78' in capsys.readouterr().out
 
 
+IS_READY = """
+import os, pathlib, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import msgspec
+content = msgspec.msgpack.encode(('ready', ())); channel.sendall(len(content).to_bytes(4, 'big') + content)
+"""
+NOTES_MESSAGES = """
+received = []
+with channel.makefile("rb") as stream:
+    while not received or received[-1] != "hurry":
+        received.append(msgspec.msgpack.decode(stream.read(int.from_bytes(stream.read(4), "big")))[0])
+pathlib.Path("messages").write_text(" ".join(received))
+"""
+
+
+def noted_in(folder: Path) -> list[str]:
+    """The messages that workers with ``NOTES_MESSAGES`` have received."""
+    return [path.read_text() for path in folder.glob("messages")]
+
+
+async def test_first_signal_after_a_failed_start_does_not_end_the_waiting_of_the_others(
+    place: Callable[[str], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The supervisor stops the other worker by itself. Only the second signal ends the waiting of that worker."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("ready")
+    fails = "if json.loads(sys.argv[2])['number'] == 1:\n    open('ready').read(); sys.exit(78)\n"
+    stopping = asyncio.Event()
+    logger = make_logger("critical")
+    logger.info = lambda *_, **__: stopping.set()  # type: ignore[method-assign]
+    command = place(fails + IS_READY + "pathlib.Path('ready').write_text('')" + NOTES_MESSAGES)
+    supervisor = Supervisor(command, 2, {}, logger)
+    run = asyncio.create_task(supervisor.run())
+    async with asyncio.timeout(HANGS):
+        await stopping.wait()
+        supervisor.stop()
+        supervisor.reload()
+        supervisor.stop()
+        assert await run == 78
+    assert noted_in(tmp_path) == ["stop reload hurry"]
+
+
+@pytest.mark.parametrize(("signals", "expected"), [(2, ["stop hurry"]), (3, [])])
+async def test_signals_while_a_process_is_being_started_all_reach_its_worker(
+    place: Callable[[str], list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    signals: int,
+    expected: list[str],
+) -> None:
+    """The second one ends the waiting, the third one kills a worker that reads no messages."""
+    monkeypatch.chdir(tmp_path)
+    start = asyncio.create_subprocess_exec
+
+    async def interrupted(*command: str, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*command, stdout=asyncio.subprocess.PIPE, **options)
+        assert process.stdout is not None
+        await process.stdout.readline()
+        for _ in range(signals):
+            supervisor.stop()
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", interrupted)
+    command = place(IS_READY + "print(flush=True)\n" + ("signal.pause()" if signals == 3 else NOTES_MESSAGES))
+    supervisor = Supervisor(command, 1, {}, make_logger("critical"))
+    async with asyncio.timeout(HANGS):
+        assert await supervisor.run() == 0
+    assert noted_in(tmp_path) == expected
+
+
 async def test_third_signal_kills_workers_that_do_not_stop(place: Callable[[str], list[str]]) -> None:
-    ready = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); import msgspec\n"
-    ready += (
-        "content = msgspec.msgpack.encode(('ready', ())); channel.sendall(len(content).to_bytes(4, 'big') + content)\n"
-    )
     started = asyncio.Event()
     logger = make_logger("warning")
     logger.info = lambda *_, **__: started.set()  # type: ignore[method-assign]
-    supervisor = Supervisor(place(ready + "signal.pause()"), 1, {}, logger)
+    supervisor = Supervisor(place(IS_READY + "signal.pause()"), 1, {}, logger)
     run = asyncio.create_task(supervisor.run())
     async with asyncio.timeout(HANGS):
         await started.wait()
