@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from functools import cache
+from itertools import count
 from typing import Any, Final, get_args
 
 import msgspec
@@ -59,27 +60,28 @@ def openapi_json() -> bytes:
 def openapi_document() -> dict[str, Any]:
     """The document. It is built once and shared: do not modify it."""
     paths: dict[str, dict[str, Any]] = {}
+    failures: dict[str, dict[str, Any]] = {}
     for route in ROUTES:
         for path in (route.path, *route.aliases):
             alias = path != route.path
-            paths.setdefault(path, {})[route.method.lower()] = _operation(route, alias=alias)
+            paths.setdefault(path, {})[route.method.lower()] = _operation(route, failures, alias=alias)
     document, components = STATIC["document"], STATIC["document"]["components"]
     return {
         **document,
         "info": {**document["info"], "version": __version__},
         "tags": [{"name": tag} for tag in dict.fromkeys(route.tag for route in ROUTES)],
         "paths": paths,
-        "components": {**components, "schemas": schemas(ROUTES), "examples": examples()},
+        "components": {**components, "schemas": schemas(ROUTES), "responses": failures, "examples": examples()},
     }
 
 
-def _operation(route: Route, *, alias: bool) -> dict[str, Any]:
+def _operation(route: Route, failures: dict[str, dict[str, Any]], *, alias: bool) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "operationId": route.operation_id + ("Alias" if alias else ""),
         "summary": route.summary,
         "tags": [route.tag],
         "security": _security(route),
-        "responses": _responses(route),
+        "responses": _responses(route, failures),
     }
     if route.description:
         operation["description"] = route.description
@@ -141,13 +143,17 @@ def _request_body(route: Route) -> dict[str, Any]:
     return {"required": route.body_required, "content": {"application/json": content}}
 
 
-def _responses(route: Route) -> dict[str, Any]:
+def _responses(route: Route, failures: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The responses by status. Each failure is a reference into ``failures``, which operations share."""
     responses = {str(status): _success(success) for status, success in route.successes.items()}
     by_status: dict[int, list[type[GatewayError]]] = {}
     for cls in dict.fromkeys((*route.errors, *_ANY_REQUEST)):
         by_status.setdefault(STATUS[cls], []).append(cls)
     for status in sorted(by_status):
-        responses[str(status)] = _failure(by_status[status], route)
+        failure = _failure(by_status[status], route)
+        names = (f"Problem{status}" + (f"_{number}" if number > 1 else "") for number in count(1))
+        name = next(name for name in names if failures.setdefault(name, failure) == failure)
+        responses[str(status)] = {"$ref": f"#/components/responses/{name}"}
     return responses
 
 

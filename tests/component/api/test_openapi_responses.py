@@ -46,6 +46,8 @@ class Checked:
         async with self._session.request(method, self._url + path.format(**values) + query, json=body) as response:
             raw = await response.read()
             described = operation["responses"][str(response.status)]
+            if "$ref" in described:
+                described = document["components"]["responses"][described["$ref"].rpartition("/")[2]]
             for header, reference in described["headers"].items():
                 schema = document["components"]["headers"][reference["$ref"].rpartition("/")[2]]["schema"]
                 value: Any = response.headers.get(header)
