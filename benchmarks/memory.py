@@ -24,7 +24,7 @@ from benchmarks.load import server
 from benchmarks.servers import KEY
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR, Emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 SAMPLES: Final = 20
 KINDS: Final = {"durable": "durable", "bctrl": "browser", "bctrl_browsers": "browser"}

@@ -31,7 +31,7 @@ from benchmarks.memory import resident
 from benchmarks.servers import KEY
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 _API: Final = "bctrl_browsers"
 _HEADERS: Final = {"Authorization": f"Bearer {KEY}"}

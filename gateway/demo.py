@@ -15,7 +15,7 @@ from aiohttp import web
 
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.app.serving import listen, stop_signal, tune_gc
-from gateway.domain.features import Feature
+from gateway.domain.values import Feature
 from gateway.settings import (
     AuthSettings,
     DataSettings,

@@ -13,7 +13,7 @@ from typing import Final
 from gateway.api.dialects import FORWARD
 from gateway.api.native import ROUTE as NATIVE_ROUTE
 from gateway.api.openapi import ROUTES
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from gateway.ports.plugin import AdapterPlugin
 from gateway.upstream.passthrough import NATIVE
 

@@ -16,9 +16,8 @@ from ruamel.yaml import YAML
 
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
-from gateway.domain.values import State
+from gateway.domain.values import CreateFeature, Feature, State
 from gateway.http.access_log import UNMATCHED
 from gateway.ports.audit import GatewayAction
 from gateway.ports.dialect import Dialect, DialectGateway

@@ -14,7 +14,7 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt.algorithms import get_default_algorithms
 
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 AUDIENCE: Final = "runtime-gateway"
 ISSUER: Final = "https://login.test"

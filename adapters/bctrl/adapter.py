@@ -17,11 +17,10 @@ from adapters.bctrl.settings import BctrlSettings
 from gateway.domain.errors import FieldError, NotFound, RuntimeReplaced, UnsupportedFeature, ValidationFailed, pointer
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CreateBrowser, CreateRequest
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import Kind, is_uuid
+from gateway.domain.values import Kind, Operation, is_uuid
 from gateway.ports.dialect import View
 from gateway.ports.dialect_lists import distinct
 from gateway.ports.error_mapping import is_addressed, unreadable

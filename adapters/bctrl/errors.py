@@ -15,7 +15,7 @@ import msgspec
 from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.error_mapping import (
     USUAL_RULES,
     ErrorTable,

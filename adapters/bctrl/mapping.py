@@ -6,12 +6,11 @@ from typing import Any, Final
 import msgspec
 
 from adapters.bctrl import wire
-from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id
 from gateway.domain.lifecycle import actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import CreateFeature, State
 from gateway.ports.redaction import REVEALING, without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call

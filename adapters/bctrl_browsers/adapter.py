@@ -24,11 +24,10 @@ from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, NotFound, ProviderBadResponse, RuntimeReplaced, UnsupportedFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, from_b64url
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, concerned
 from gateway.domain.requests import CreateBrowser, CreateRequest, StartRequest
 from gateway.domain.runtime import Connection, Runtime
-from gateway.domain.values import Kind, State
+from gateway.domain.values import Kind, Operation, State
 from gateway.ports.data_plane import DataProtocol
 from gateway.ports.error_mapping import is_addressed, unreadable
 from gateway.ports.provider import (

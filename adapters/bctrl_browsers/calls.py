@@ -9,9 +9,8 @@ from adapters.bctrl_browsers import mapping, wire
 from adapters.bctrl_browsers.errors import error_of, read_envelope
 from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
 from gateway.domain.errors import ProviderBadResponse, ProviderFailure
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.error_mapping import unreadable
 from gateway.ports.provider import Seen
 from gateway.ports.redirects import redirect_error

@@ -15,7 +15,7 @@ import msgspec
 from adapters.bctrl_browsers.wire import UNCLEAR, ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import TRAITS, Operation
 from gateway.ports.error_mapping import (
     USUAL_RULES,
     ErrorTable,

@@ -11,13 +11,12 @@ from adapters.bctrl_browsers.marker import MARKS, RESERVED, marked, marker_of
 from adapters.bctrl_browsers.native import NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
-from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
 from gateway.domain.lifecycle import actions
 from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
-from gateway.domain.values import Kind, State, is_uuid
+from gateway.domain.values import CreateFeature, Kind, State, is_uuid
 from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider import Seen
 from gateway.ports.redaction import REVEALING, is_secret, without_secrets

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.provider_settings import ProviderSettings
 
 _SPACE: Final = re.compile(r"[A-Za-z0-9_-]{1,128}\Z")

@@ -21,11 +21,10 @@ from gateway.domain.errors import (
     pointer,
 )
 from gateway.domain.ids import SEPARATOR, RuntimeRef, format_runtime_id, from_b64url
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CreateDurable, CreateRequest, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
-from gateway.domain.values import Kind, State, is_uuid
+from gateway.domain.values import Kind, Operation, State, is_uuid
 from gateway.ports.data_plane import DataProtocol
 from gateway.ports.provider import (
     Created,

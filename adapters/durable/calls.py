@@ -9,9 +9,9 @@ from adapters.durable.errors import failed
 from adapters.durable.settings import DurableSettings
 from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.error_mapping import unreadable, unrecognized_response_error
 from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, read_page

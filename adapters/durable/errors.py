@@ -13,7 +13,7 @@ import msgspec
 from adapters.durable.wire import any_object
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, pointer
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.error_mapping import (
     USUAL_RULES,
     ErrorTable,

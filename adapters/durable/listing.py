@@ -7,10 +7,9 @@ from typing import Final
 from adapters.durable.calls import DurableCalls
 from adapters.durable.mapping import STATES
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse, ValidationFailed
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, UnreadableRow, concerned
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import Kind, State, is_uuid
+from gateway.domain.values import Kind, Operation, State, is_uuid
 from gateway.ports.rows import require_clear
 from gateway.ports.transport import Call
 

@@ -11,13 +11,12 @@ from msgspec.structs import replace
 from adapters.durable.wire import InstanceBody, Number, RuntimeBody
 from gateway.domain.config import labelled
 from gateway.domain.errors import ValidationFailed
-from gateway.domain.features import CreateFeature
 from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
 from gateway.domain.lifecycle import actions
 from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import CreateFeature, State
 from gateway.ports.marks import OwnerMarks
 from gateway.ports.marks import unmarked as without_marks
 from gateway.ports.redaction import without_secrets

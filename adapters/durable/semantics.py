@@ -6,9 +6,8 @@ from typing import Any, Final
 from adapters.durable import wire
 from gateway.domain.errors import NotFound
 from gateway.domain.moves import Lost
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.semantics import ProviderSemantics, ReferenceKind, Topic
 from gateway.ports.transport import Call
 

@@ -10,9 +10,9 @@ from gateway.api.queries import parse_query, text_parameter
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.key_requests import CreateKey, RotateKey
 from gateway.domain.requests import NoOptions
+from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader
 from gateway.ports.context import RequestContext
 from gateway.services.access.administration import AccessAdministration

@@ -40,7 +40,7 @@ from gateway.services.access.tokens import Tokens
 from gateway.services.audit.trail import AuditTrail
 from gateway.services.waiting.places import Places
 from gateway.settings import CorsSettings, HttpSettings
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 from gateway.telemetry.logs import Logger, log_bug, make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.passthrough import PassThrough

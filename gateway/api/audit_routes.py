@@ -12,7 +12,7 @@ from gateway.api.queries import INTENT_PARAMETERS, QueryParameter, parse_query
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from gateway.ports.audit import ID, AuditOutcome, AuditQuery
 from gateway.ports.context import RequestContext
 from gateway.services.audit.trail import AuditEvents, AuditTrail, list_events

@@ -17,7 +17,7 @@ from gateway.http.cors import Cors
 from gateway.services.access.directory import Directory, WrongKey
 from gateway.services.access.tokens import KeysPending, Tokens
 from gateway.settings import CorsSettings
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 
 MAX_WAITING: Final = 100
 """Requests that wait at the same time for the key that their token is signed with."""

@@ -9,9 +9,9 @@ from gateway.api.queries import parse_query, text_parameter
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connections, DataConnections
+from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader
 from gateway.ports.audit import GatewayAction
 from gateway.ports.context import RequestContext

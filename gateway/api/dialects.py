@@ -13,7 +13,7 @@ from aiohttp import web
 from gateway.api.native import NativeCalls
 from gateway.api.native_target import NativeTarget, parse_target
 from gateway.api.pipeline import Endpoints
-from gateway.domain.access import Permission, Principal
+from gateway.domain.access import Principal
 from gateway.domain.errors import (
     GatewayError,
     InvalidRequest,
@@ -23,6 +23,7 @@ from gateway.domain.errors import (
     Unauthenticated,
 )
 from gateway.domain.ownership import without_suffixes
+from gateway.domain.values import Permission
 from gateway.http.access_log import UNMATCHED
 from gateway.http.bodies import BodyReader, refuse_deep, refuse_wide_json, require_json
 from gateway.http.headers import is_websocket

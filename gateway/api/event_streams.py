@@ -11,10 +11,10 @@ from gateway.api.documented_errors import READ_ERRORS
 from gateway.api.responses import as_json, tagged
 from gateway.api.route import Route, Success
 from gateway.api.waiting import WaitingCalls
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, Overloaded, RuntimeReplaced
 from gateway.domain.moves import WORKING, Move
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Permission
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.response_headers import finish_headers

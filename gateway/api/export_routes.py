@@ -11,10 +11,10 @@ from gateway.api.queries import LIST_PARAMETERS, parse_query
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.exports import ExportedRuntime, ExportEnd, ExportProgress, Import, ImportRuntimes
 from gateway.domain.pages import Incomplete, ListFilter
 from gateway.domain.runtime import ENCODER
+from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader, ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.response_headers import finish_headers

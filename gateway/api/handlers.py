@@ -12,7 +12,6 @@ from gateway.api.idempotency import REPLAYED, idempotency_key
 from gateway.api.queries import parse_intent_query, parse_list_query, parse_wait
 from gateway.api.responses import as_json, json_response, raw_json_response, tagged, without
 from gateway.api.waiting import Answer, WaitingCalls, encoded, patience_of
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import (
@@ -27,6 +26,7 @@ from gateway.domain.requests import (
     UpdateCapability,
 )
 from gateway.domain.runtime import ConfigDocument, Runtime
+from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader
 from gateway.http.mounting import mounted
 from gateway.http.problems import problem_document

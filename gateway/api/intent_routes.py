@@ -7,8 +7,8 @@ from gateway.api.handlers import Handlers
 from gateway.api.queries import INTENT_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.requests import ResolveIntent
+from gateway.domain.values import Permission
 from gateway.services.intents.records import IntentList, IntentView
 
 _ERRORS: Final = (*ANY_CALL, errors.PermissionDenied, errors.InternalError, errors.StoreUnavailable)

@@ -10,11 +10,10 @@ from gateway.api.queries import MOVE_ITEM_PARAMETERS, MOVE_PARAMETERS, parse_mov
 from gateway.api.responses import json_response
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
-from gateway.domain.move_requests import ApplyMove, CreateMove, RollbackMove
-from gateway.domain.moves import Move, MoveItems, MoveList
+from gateway.domain.moves import ApplyMove, CreateMove, Move, MoveItems, MoveList, RollbackMove
 from gateway.domain.requests import NoOptions
 from gateway.domain.validation import Input
+from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader
 from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext

@@ -14,13 +14,13 @@ from multidict import CIMultiDict, istr
 
 from gateway.api.native_target import parse_target
 from gateway.api.pipeline import Endpoints
-from gateway.domain.access import Permission
 from gateway.domain.errors import (
     GatewayError,
     NotFound,
     PermissionDenied,
     ProviderNotConfigured,
 )
+from gateway.domain.values import Permission
 from gateway.http.audit import RequestAudit, masked
 from gateway.http.bodies import BodyReader
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error

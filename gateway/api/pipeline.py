@@ -9,9 +9,8 @@ from gateway.api.auth import Authenticator
 from gateway.api.idempotency import IDEMPOTENCY_KEY
 from gateway.api.queries import refuse_query
 from gateway.api.route import Route
-from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, UnsupportedFeature
-from gateway.domain.operations import is_release
+from gateway.domain.values import Permission, is_release
 from gateway.http.access_log import UNMATCHED, Surface
 from gateway.http.cors import Cors
 from gateway.http.endpoints import Failed, Handler, ListenerEndpoints, problem

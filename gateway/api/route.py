@@ -8,8 +8,8 @@ from aiohttp import web
 
 from gateway.api.documented_errors import Errors
 from gateway.api.queries import QueryParameter
-from gateway.domain.access import Permission
 from gateway.domain.validation import Input
+from gateway.domain.values import Permission
 from gateway.http.access_log import Surface
 from gateway.ports.context import RequestContext
 

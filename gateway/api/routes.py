@@ -18,7 +18,6 @@ from gateway.api.intent_routes import INTENT_ROUTES
 from gateway.api.queries import LIST_PARAMETERS, READ_PARAMETERS, WAIT_PARAMETERS
 from gateway.api.route import Route, Success
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.pages import Page
 from gateway.domain.requests import (
     CREATE_REQUESTS,
@@ -40,6 +39,7 @@ from gateway.domain.runtime import (
     Runtime,
 )
 from gateway.domain.validation import Input
+from gateway.domain.values import Permission
 from gateway.services.access.me import Me
 from gateway.services.intents.records import IntentView
 from gateway.services.provider_history import ProviderHistoryView

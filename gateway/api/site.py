@@ -11,8 +11,8 @@ from gateway.api.documented_errors import ANY_CALL, Errors
 from gateway.api.pipeline import Endpoints
 from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
-from gateway.domain.access import Permission
 from gateway.domain.errors import NotFound, Overloaded, PermissionDenied, StoreUnavailable
+from gateway.domain.values import Permission
 from gateway.http.access_log import Surface
 from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext

@@ -16,10 +16,9 @@ from gateway.api.conditions import none_match
 from gateway.api.idempotency import REPLAYED
 from gateway.api.queries import parse_wait
 from gateway.api.responses import json_response, raw_json_response, tagged, with_additions
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, OutcomeUnknown, Source, StoreUnavailable
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Permission, State
 from gateway.http.in_flight import InFlight
 from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext

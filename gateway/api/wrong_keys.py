@@ -5,8 +5,8 @@ from typing import Final
 
 from cachetools import TTLCache
 
+from gateway.domain.access import share
 from gateway.domain.errors import RateLimited
-from gateway.domain.limits import share
 from gateway.ports.clock import Clock
 from gateway.telemetry.metrics import Metrics
 

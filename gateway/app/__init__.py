@@ -45,8 +45,7 @@ from gateway.settings import CacheSettings, Problem, Settings, SettingsError, Se
 from gateway.settings.model import unknown_eras
 from gateway.storage.relocation_file import RelocationFile
 from gateway.telemetry.logs import Event, Logger, make_logger
-from gateway.telemetry.loop_lag import measure_loop_lag
-from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.metrics import Metrics, measure_loop_lag
 from gateway.telemetry.signals import CallSignals
 from gateway.upstream.observed import AttemptLog
 from gateway.upstream.passthrough import PassThrough

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from gateway.domain.access import Principal
 from gateway.domain.values import Kind
 from gateway.settings import AuthSettings, Settings
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 
 
 def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None:

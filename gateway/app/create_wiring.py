@@ -34,10 +34,9 @@ from gateway.services.store_monitor import StoreMonitor
 from gateway.settings import Settings
 from gateway.storage.opening import open_store
 from gateway.storage.sql_store import SqlStore
-from gateway.telemetry.creates import CreateSignals
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.signals import LifetimeSignals
+from gateway.telemetry.signals import CreateSignals, LifetimeSignals
 
 _READY_WITHIN: Final = 2.0
 """Seconds that the start waits for the store. The gateway serves without it: calls that need it get 503."""

@@ -10,10 +10,11 @@ from typing import Final
 from aiohttp import web
 
 from gateway.app.serving import in_background
-from gateway.domain.access import SYSTEM, Permission
+from gateway.domain.access import SYSTEM
 from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import KeepaliveRequest
+from gateway.domain.values import Permission
 from gateway.http.request_ids import request_id
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext

@@ -4,8 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gateway.domain.move_requests import Mappings
-from gateway.domain.moves import Blocker, Move
+from gateway.domain.moves import Blocker, Mappings, Move
 from gateway.domain.pages import Incomplete
 from gateway.domain.requests import ProviderName
 from gateway.domain.runtime import CapabilityBinding, Model

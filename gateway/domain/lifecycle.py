@@ -12,9 +12,8 @@ from typing import Final
 
 from msgspec import UNSET
 
-from gateway.domain.features import Feature
 from gateway.domain.runtime import Action, Actions
-from gateway.domain.values import State
+from gateway.domain.values import Feature, State
 
 
 class Verb(StrEnum):

@@ -11,9 +11,8 @@ from typing import Annotated, Any, Final, Literal, Self
 from pydantic import Field, PrivateAttr, SecretStr, ValidationInfo, field_validator, model_validator
 
 from gateway.domain.config import Labels, NonEmpty, Port, RuntimeConfig, Uuid
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.validation import INTEGRAL, Input, Integer, optional
-from gateway.domain.values import NAME_PATTERN, OWNER_PATTERN, PROVIDER_NAME_PATTERN, Kind
+from gateway.domain.values import NAME_PATTERN, OWNER_PATTERN, PROVIDER_NAME_PATTERN, CreateFeature, Feature, Kind
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 ProviderName = Annotated[str, Field(pattern=PROVIDER_NAME_PATTERN)]

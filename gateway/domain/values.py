@@ -1,6 +1,8 @@
-"""The enumerations of the model (docs/model.md), and the patterns of names and ids."""
+"""The enumerations of the model (docs/model.md), the operations with their class of work, and the patterns of names."""
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit
@@ -37,6 +39,20 @@ class WorkClass(StrEnum):
     RELEASE = "release"  # stop, pause, reset, delete
 
 
+class Permission(StrEnum):
+    """One thing that a caller may do. The API and the settings call permissions ``scopes``; in the code a scope is a
+    provider's tenancy."""
+
+    READ = "runtimes:read"
+    CREATE = "runtimes:create"
+    LIFECYCLE = "runtimes:lifecycle"
+    CONNECT = "runtimes:connect"
+    CONFIG = "runtimes:config"
+    NATIVE = "native"
+    AUDIT = "audit"
+    ADMIN = "admin"
+
+
 NAME_PATTERN: Final = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 OWNER_PATTERN: Final = r"^[\x21-\x7e]{1,320}$"
 """The name of a principal or of a group."""
@@ -67,3 +83,113 @@ def is_connection_url(text: str) -> bool:
     except ValueError:
         return False
     return parts.scheme in _CONNECTION_SCHEMES and bool(parts.hostname)
+
+
+class Operation(StrEnum):
+    """One use case on runtimes, which is also the name of the provider calls that it makes."""
+
+    CREATE = "create"
+    LIST = "list"
+    GET = "get"
+    GET_CONFIG = "get_config"
+    REPLACE_CONFIG = "replace_config"
+    LIST_CAPABILITIES = "list_capabilities"
+    INSTALL_CAPABILITY = "install_capability"
+    UPDATE_CAPABILITY = "update_capability"
+    REMOVE_CAPABILITY = "remove_capability"
+    RESOLVE_CAPABILITIES = "resolve_capabilities"
+    START = "start"
+    PAUSE = "pause"
+    RESUME = "resume"
+    STOP = "stop"
+    RESET = "reset"
+    KEEPALIVE = "keepalive"
+    CONNECT = "connect"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True)
+class OperationTraits:
+    """``work``: the class of work. ``mutates``: a call whose response is lost may have changed something.
+    ``deadline``: the default time limit in seconds for all provider calls of one operation together. ``permission``:
+    what a caller of the operation needs."""
+
+    work: WorkClass
+    mutates: bool
+    deadline: float
+    permission: Permission = Permission.LIFECYCLE
+
+
+_READ: Final = OperationTraits(WorkClass.READ, mutates=False, deadline=10, permission=Permission.READ)
+_WRITE: Final = OperationTraits(WorkClass.CREATE, mutates=True, deadline=30, permission=Permission.CONFIG)
+_START: Final = OperationTraits(WorkClass.START, mutates=True, deadline=240)
+_RELEASE: Final = OperationTraits(WorkClass.RELEASE, mutates=True, deadline=60)
+
+TRAITS: Final[Mapping[Operation, OperationTraits]] = {
+    Operation.CREATE: OperationTraits(WorkClass.CREATE, mutates=True, deadline=60, permission=Permission.CREATE),
+    Operation.LIST: _READ,
+    Operation.GET: _READ,
+    Operation.GET_CONFIG: _READ,
+    Operation.REPLACE_CONFIG: _WRITE,
+    Operation.LIST_CAPABILITIES: _READ,
+    Operation.INSTALL_CAPABILITY: _WRITE,
+    Operation.UPDATE_CAPABILITY: _WRITE,
+    Operation.REMOVE_CAPABILITY: _WRITE,
+    Operation.RESOLVE_CAPABILITIES: _READ,
+    Operation.START: _START,
+    Operation.PAUSE: _RELEASE,
+    Operation.RESUME: _START,
+    Operation.STOP: _RELEASE,
+    Operation.RESET: _RELEASE,
+    Operation.KEEPALIVE: OperationTraits(WorkClass.START, mutates=True, deadline=30),
+    Operation.CONNECT: OperationTraits(WorkClass.START, mutates=True, deadline=240, permission=Permission.CONNECT),
+    Operation.DELETE: _RELEASE,
+}
+
+_RELEASES: Final = frozenset({"revoke", *(name for name, traits in TRAITS.items() if traits.work is WorkClass.RELEASE)})
+
+
+def is_release(operation: str) -> bool:
+    """Whether a call of the API or of a dialect, by its operation's name (``stopRuntime``, ``revokeConnections``,
+    ``browsers_stop``), ends something. Limits never refuse it."""
+    return operation.removesuffix("Runtime").removesuffix("Connections").rpartition("_")[2] in _RELEASES
+
+
+class Feature(StrEnum):
+    """Features that a verb or a part of the API requires."""
+
+    CONFIG = "config"
+    CAPABILITY_BINDINGS = "capability_bindings"
+    START = "start"
+    PAUSE = "pause"
+    STOP = "stop"
+    STOP_DISCARDS_STATE = "stop_discards_state"
+    RESET = "reset"
+    KEEPALIVE = "keepalive"
+    CONNECTIONS = "connections"
+    DELETE = "delete"
+
+
+class CreateFeature(StrEnum):
+    """Features that fields of a create require (:meth:`gateway.domain.requests.CreateRequest.requirements`)."""
+
+    LAUNCH_ON_CREATE = "launch_on_create"  # a create also starts compute
+    CREATE_IDLE = "create_idle"  # a create can make a runtime without compute
+    DISPLAY_NAME = "display_name"
+    DESCRIPTION = "description"
+    PROJECT = "project"
+    LABELS = "labels"
+    RUNTIME_LIMIT = "runtime_limit_seconds"
+    CONFIG_V2 = "config_v2"
+    DRIVER_PUPPETEER = "driver_puppeteer"
+    DRIVER_PLAYWRIGHT = "driver_playwright"
+    DRIVER_SELENIUM = "driver_selenium"
+    DRIVER_STAGEHAND = "driver_stagehand"
+    LAUNCH_PROFILE = "launch_profile"
+    LAUNCH_EPHEMERAL = "launch_ephemeral"
+    EXTENSIONS = "extension_ids"
+    HUMANIZE = "humanize"
+    HUMANIZE_PERSONA = "humanize_persona_id"
+    SOLVE_CAPTCHAS = "solve_captchas"
+    PROXY_HTTP = "proxy_http"
+    PROXY_SOCKS5 = "proxy_socks5"

@@ -16,7 +16,7 @@ from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
 from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure, RequestTimeout, Retryable
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.http.audit import RequestAudit
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors

@@ -4,9 +4,8 @@ from copy import copy
 from dataclasses import replace
 from typing import Final
 
-from gateway.domain.access import Principal
+from gateway.domain.access import OF_ACCOUNT, Principal
 from gateway.domain.errors import GatewayError, NotFound
-from gateway.domain.limits import OF_ACCOUNT
 
 _EXTRA: Final = frozenset({"feature", "held_by", "idempotency_key", "intent", "limit", "name", "scope", "state"})
 """Members of problems that are shown. ``scope`` is a permission."""

@@ -6,7 +6,7 @@ from aiohttp import hdrs, web
 from multidict import istr
 
 from gateway import __version__
-from gateway.domain.limits import rate_headers
+from gateway.domain.access import rate_headers
 from gateway.http.cors import Cors
 from gateway.ports.context import RequestContext
 

@@ -7,8 +7,7 @@ from typing import Any, Final, Protocol, Self
 
 import msgspec
 
-from gateway.domain.access import SYSTEM, Principal
-from gateway.domain.limits import Rate, Window
+from gateway.domain.access import SYSTEM, Principal, Rate, Window
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import State
 from gateway.ports.transport import Attempt, Call

@@ -15,12 +15,11 @@ from typing import Any, ClassVar, Final, NamedTuple, Protocol
 import msgspec
 
 from gateway.domain import errors
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError, NotFound, Retryable
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import TRAITS, Operation, Permission
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import AddressIssuer
 from gateway.ports.native import Rules

@@ -16,8 +16,8 @@ from typing import Final
 
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, Retryable
-from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import TRAITS, Operation
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 
 ErrorTable = Mapping[tuple[Operation | None, int, str | None], type[GatewayError]]

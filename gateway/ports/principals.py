@@ -1,4 +1,5 @@
-"""The store's interface for principals and their keys. The rules of :mod:`gateway.ports.store` apply.
+"""The store's interface for principals, their keys, and the owners that an administrator has assigned. The rules of
+:mod:`gateway.ports.store` apply.
 
 Each change gives the access data (keys, principals and owners) a new version. Replicas compare it to find out whether
 their copy is current.
@@ -11,7 +12,28 @@ from enum import StrEnum
 import msgspec
 
 from gateway.ports.data_plane import Revocation
-from gateway.ports.owners import OwnerAssignment
+
+
+class OwnerAssignment(msgspec.Struct, frozen=True, kw_only=True):
+    """``assigned_by``, an administrator, has assigned the runtime ``runtime_id`` to ``owner``. ``assigned_at`` is in
+    seconds since the epoch."""
+
+    runtime_id: str
+    owner: str
+    assigned_by: str
+    assigned_at: float
+
+
+class OwnerStore(ABC):
+    """Stores owner assignments. They are a part of the access data (:mod:`gateway.ports.principals`)."""
+
+    @abstractmethod
+    async def assign_owner(self, runtime_id: str, owner: str, assigned_by: str) -> OwnerAssignment:
+        """Assign a runtime to an owner. Replaces its earlier assignment."""
+
+    @abstractmethod
+    async def forget_owner(self, runtime_id: str) -> bool:
+        """Delete the assignment of a runtime. Returns whether there was one."""
 
 
 class StoredPrincipal(msgspec.Struct, frozen=True, kw_only=True):

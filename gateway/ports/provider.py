@@ -27,12 +27,11 @@ from gateway.domain.conclusions import Deduplication as Deduplication  # noqa: P
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
-from gateway.domain.values import Kind
+from gateway.domain.values import Feature, Kind
 from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport

@@ -7,11 +7,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 
 from gateway.domain.base_urls import require_base_url, same_address
-from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.values import PROVIDER_NAME_PATTERN
+from gateway.domain.values import PROVIDER_NAME_PATTERN, TRAITS, Operation
 from gateway.ports.native import NativeSettings
-from gateway.ports.policies import PolicySettings
-from gateway.ports.rate_limits import AccountLimits
+from gateway.ports.policies import AccountLimits, PolicySettings
 from gateway.ports.section import Section
 
 DATA_HOST: Final = r"^(\*\.)?[A-Za-z0-9][A-Za-z0-9._-]{0,252}$|^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$"

@@ -6,7 +6,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from gateway.domain.base_urls import canonical_host
 from gateway.domain.errors import GatewayError, ProviderBadResponse, ProviderFailure
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.transport import UpstreamResponse
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})

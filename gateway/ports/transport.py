@@ -12,9 +12,8 @@ from urllib.parse import quote
 import msgspec
 
 from gateway.domain.errors import NotFound
-from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.pages import UnreadableRow
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, Operation, WorkClass
 
 MAX_NOTED_ROWS: Final = 100
 """The maximum number of unreadable rows that one call records."""

@@ -7,9 +7,8 @@ from gateway.ports.data_plane import ReleaseStore, RevocationStore
 from gateway.ports.ends import EndStore
 from gateway.ports.kept_creates import KeptCreateStore
 from gateway.ports.moves import MoveStore
-from gateway.ports.owners import OwnerStore
 from gateway.ports.places import PlaceStore
-from gateway.ports.principals import PrincipalStore
+from gateway.ports.principals import OwnerStore, PrincipalStore
 from gateway.ports.store import Store
 
 

@@ -3,8 +3,7 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
-from gateway.domain.operations import Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Operation, WorkClass
 from gateway.ports.transport import Call, Transport, WorkStatus
 
 

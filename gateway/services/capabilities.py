@@ -7,11 +7,10 @@ again, once, if the list shows that the binding is missing.
 from collections.abc import Awaitable, Sequence
 
 from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, RuntimeReplaced
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, CapabilityBindings, ResolvedCapabilities
+from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsCapabilityBindings
 from gateway.ports.transport import Call

@@ -13,11 +13,10 @@ from gateway.domain.config import unknown_keys
 from gateway.domain.constraint_rules import require_allowed
 from gateway.domain.differences import same_config
 from gateway.domain.errors import FieldError, GatewayError, NotFound, PreconditionFailed
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.requests import ReplaceConfig
 from gateway.domain.runtime import ConfigDocument
+from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConfig
 from gateway.services.access.visibility import require_visible

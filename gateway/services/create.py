@@ -12,12 +12,11 @@ from gateway.domain.config import unknown_keys
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds, with_bounds
 from gateway.domain.constraints import Allowance
 from gateway.domain.errors import FieldError, GatewayError
-from gateway.domain.features import CreateFeature
 from gateway.domain.lifecycle import TRANSITIONS, Verb
-from gateway.domain.operations import Operation
 from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateDurable, CreateRequest, StartRequest
 from gateway.domain.runtime import FieldWarning, Runtime
+from gateway.domain.values import CreateFeature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created, Deduplication, SupportsStart
 from gateway.services.access.visibility import refuse_outside_body

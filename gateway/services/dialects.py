@@ -7,9 +7,9 @@ from typing import Any
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import NotFound
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import AddressIssuer, SupportsDataPlane
 from gateway.ports.dialect import DialectGateway, DialectTarget, View

@@ -9,18 +9,16 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from gateway.domain.access import Rate
 from gateway.domain.errors import (
     NotFound,
     ProviderNotConfigured,
     StoreUnavailable,
     UnsupportedFeature,
 )
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, format_runtime_id, parse_runtime_id
-from gateway.domain.limits import Rate
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Feature, Operation, WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocation

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from gateway.domain.errors import GatewayError, StoreUnavailable
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Health, Provider
 

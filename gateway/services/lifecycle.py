@@ -22,13 +22,11 @@ from gateway.domain.errors import (
     StateConflict,
     pointer,
 )
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import DISCARD_STATE, TRANSITIONS, Verb
-from gateway.domain.operations import TRAITS, Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connections, FieldWarning, Lease, Runtime
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, CreateFeature, Feature, Operation, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import SupportsConnections, SupportsDelete, SupportsKeepalive
 from gateway.ports.transport import Call

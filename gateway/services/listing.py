@@ -13,11 +13,10 @@ from gateway.domain.errors import (
     InternalError,
     InvalidRequest,
 )
-from gateway.domain.features import CreateFeature
 from gateway.domain.list_progress import Progress
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import CreateFeature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.sealing import Sealer
 from gateway.services.access.cursors import CursorSeal

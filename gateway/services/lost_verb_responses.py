@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Attempt, Call, Phase
 from gateway.services.fleet import Fleet, Provider

@@ -15,8 +15,7 @@ from gateway.domain.errors import (
     Retryable,
 )
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
-from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, Operation, WorkClass
 from gateway.ports.context import Admission, RequestContext
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted, short_redacted

@@ -19,8 +19,8 @@ from gateway.domain.errors import (
     ValidationFailed,
 )
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.services.access.visibility import refuse_outside_body
 from gateway.services.fleet import Fleet, Provider

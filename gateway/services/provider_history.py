@@ -10,9 +10,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from gateway.domain.operations import TRAITS
 from gateway.domain.runtime import Model
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, WorkClass
 from gateway.ports.clock import Clock
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents.records import rfc3339

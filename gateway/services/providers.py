@@ -9,8 +9,8 @@ from typing import Literal
 import msgspec
 
 from gateway.domain.errors import NotFound
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Model
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import WorkStatus
 from gateway.services.fleet import Fleet, Health, Provider

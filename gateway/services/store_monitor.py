@@ -9,7 +9,7 @@ from typing import Final
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.store import DecisionRecord, Store
-from gateway.telemetry.creates import CreateSignals
+from gateway.telemetry.signals import CreateSignals
 
 EVERY: Final = 5.0  # seconds between two checks
 _DECISIONS: Final = 50  # the most decisions between two checks that are all reported

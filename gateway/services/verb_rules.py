@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.domain.errors import ProviderBadResponse, ProviderFailure, StateConflict, UnsupportedFeature
-from gateway.domain.features import Feature
 from gateway.domain.lifecycle import TRANSITIONS, Verb, works_from
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connection, Runtime
-from gateway.domain.values import State, is_connection_url
+from gateway.domain.values import Feature, State, is_connection_url
 from gateway.services.fleet import Provider
 
 Precondition = Callable[[Runtime], bool]

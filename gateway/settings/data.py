@@ -7,8 +7,7 @@ from pydantic import AfterValidator, Field, SecretStr, field_validator, model_va
 
 from gateway.ports.sealing import key_bytes
 from gateway.ports.section import Section
-from gateway.settings.cors import Origin
-from gateway.settings.listen import ListenAddress, parse_listen
+from gateway.settings.listen import ListenAddress, Origin, parse_listen
 from gateway.settings.tls import TlsSettings
 
 

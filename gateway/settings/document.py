@@ -1,16 +1,83 @@
-"""Reads the settings file (YAML 1.2) into plain values, and records the line of each."""
+"""Reads the settings file (YAML 1.2) into plain values and their lines, and collects the faults of the settings."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path as FilePath
-from typing import Any, Final
+from types import UnionType
+from typing import Any, Final, NamedTuple, Union, get_args, get_origin
 
+from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from gateway.settings.problems import Origins, Path, Problems
+Path = tuple[str, ...]
+"""The path of a setting: ``("providers", "durable-demo", "base_url")``."""
+
+Origins = dict[Path, str]
+"""The origin of each value, by path: ``gateway.yaml:12``, ``env RTGW_HTTP__LISTEN``, ``flag``."""
+
+
+class Problem(NamedTuple):
+    """One fault. ``path`` is dotted; for a fault of a whole source, the file (with line and column) or the variable."""
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used.
+
+    ``problems`` holds every fault of every source; no message contains a value. ``files`` has the files that were read
+    or could not be read, each with its stamp at that time.
+    """
+
+    def __init__(self, problems: Sequence[Problem], files: Mapping[FilePath, object] | None = None) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = list(problems)
+        self.files = files or {}
+
+
+class Problems:
+    """Collects faults. Only the first fault of a path is kept: later ones of the same path are its consequences."""
+
+    def __init__(self) -> None:
+        self._found: dict[Path, str] = {}
+
+    def add(self, at: Path, message: str) -> None:
+        """Add a fault of one setting, unless its path already has one."""
+        self._found.setdefault(at, message)
+
+    def within(self, at: Path) -> bool:
+        """Return whether there is a fault at this path or below it."""
+        return any(path[: len(at)] == at for path in self._found)
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    def with_origins(self, origins: Mapping[Path, str]) -> list[Problem]:
+        """Return all faults in the order of the file, each with the origin of the faulty value. ``origins`` are in the
+        order of the file; faults of what it does not have come last."""
+        places = {at: place for place, at in enumerate(origins)}
+
+        def place(at: Path) -> int:
+            known = (places[at[:length]] for length in range(len(at), 0, -1) if at[:length] in places)
+            return next(known, len(places))
+
+        found = sorted(self._found, key=place)
+        return [Problem(".".join(at), self._found[at] + _origin(at, origins)) for at in found]
+
+
+def _origin(at: Path, origins: Mapping[Path, str]) -> str:
+    for length in range(len(at), 0, -1):
+        if origin := origins.get(at[:length]):
+            return f" ({origin})"
+    return ""
+
 
 _MERGE_TAG: Final = "tag:yaml.org,2002:merge"
 _REFERENCE: Final = re.compile(
@@ -137,3 +204,40 @@ class _Builder:
             return value
 
         return _REFERENCE.sub(replacement, text)
+
+
+_QUOTED: Final = re.compile(r"'([^']*)'")
+
+
+def did_you_mean(given: object, known: Iterable[str], *, at_least: float = 0.6) -> str:
+    """The end of a message: ``; did you mean level?`` if a known name resembles the given one, else nothing.
+    ``at_least`` is how similar they are, from 0 to 1."""
+    import difflib  # noqa: PLC0415 (only faults need it)
+
+    names = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(str(given).lower(), names, 1, at_least)
+    return f"; did you mean {names[close[0]]}?" if close else ""
+
+
+def suggestion(model: Any, error: Mapping[str, Any]) -> str:
+    """The same for a fault that pydantic found in a section: an unknown setting, or none of the possible values."""
+    if error["type"] == "extra_forbidden":
+        return did_you_mean(error["loc"][-1], _names(model, error["loc"][:-1]))
+    if error["type"] in {"enum", "literal_error"} and isinstance(error["input"], str):
+        return did_you_mean(error["input"], _QUOTED.findall(error["ctx"]["expected"]))
+    return ""
+
+
+def _names(annotation: Any, at: tuple[str | int, ...]) -> Iterator[str]:
+    """The settings of the section at a path below a type."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        fields = annotation.model_fields
+        if not at:
+            yield from fields
+        elif at[0] in fields:
+            yield from _names(fields[str(at[0])].annotation, at[1:])
+    elif get_origin(annotation) in {Union, UnionType} or hasattr(annotation, "__metadata__"):
+        for argument in get_args(annotation):
+            yield from _names(argument, at)
+    elif get_origin(annotation) in {dict, list} and at:
+        yield from _names(get_args(annotation)[-1], at[1:])

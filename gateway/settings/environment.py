@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.settings.document import Document
-from gateway.settings.problems import Path, Problems
+from gateway.settings.document import Document, Path, Problems
 
 PREFIX: Final = "RTGW_"
 CLIENT_VARIABLES: Final = frozenset({"RTGW_SERVER", "RTGW_API_KEY", "RTGW_CONTEXT"})

@@ -14,7 +14,16 @@ from gateway.domain.base_urls import is_unprotected
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import MANY, ONE, AuthSettings, GatewayKey, PrincipalSettings
-from gateway.settings.document import Document, read_document
+from gateway.settings.document import (
+    Document,
+    Path,
+    Problem,
+    Problems,
+    SettingsError,
+    did_you_mean,
+    read_document,
+    suggestion,
+)
 from gateway.settings.environment import apply_environment
 from gateway.settings.model import (
     NO_AUTH,
@@ -24,10 +33,8 @@ from gateway.settings.model import (
     contradictions,
     unknown_eras,
 )
-from gateway.settings.problems import Path, Problem, Problems, SettingsError
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.store import StoreSettings
-from gateway.settings.suggestions import did_you_mean, suggestion
 from gateway.settings.tls import TlsFault, TlsSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)

@@ -13,17 +13,12 @@ from pydantic import (
 from gateway.ports.native import Rule
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
-from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals
-from gateway.settings.audit import AuditSettings
-from gateway.settings.cors import CorsSettings
+from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals, issuer_faults
 from gateway.settings.data import DataSettings
-from gateway.settings.jwt import issuer_faults
-from gateway.settings.limits import LimitsSettings
-from gateway.settings.listen import ListenAddress, parse_listen
-from gateway.settings.problems import Path
-from gateway.settings.service import CacheSettings, HealthSettings, ReloadSettings, ShutdownSettings
-from gateway.settings.store import CreatesSettings, StoreSettings
-from gateway.settings.suggestions import did_you_mean
+from gateway.settings.document import Path, did_you_mean
+from gateway.settings.limits import CacheSettings, HealthSettings, LimitsSettings, ReloadSettings, ShutdownSettings
+from gateway.settings.listen import CorsSettings, ListenAddress, parse_listen
+from gateway.settings.store import AuditSettings, CreatesSettings, StoreSettings
 from gateway.settings.tls import TlsSettings
 
 NO_AUTH: Final = "none"

@@ -6,7 +6,7 @@ from typing import Any, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, SecretStr
 
-from gateway.settings.problems import Path, Problems
+from gateway.settings.document import Path, Problems
 
 _PREFIX: Final = "file:"
 _MAX_BYTES: Final = 64 << 10

@@ -10,8 +10,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsError
 
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.settings.document import did_you_mean
 from gateway.settings.model import Settings
-from gateway.settings.suggestions import did_you_mean
 
 
 class _Shape(BaseSettings, defer_build=True):

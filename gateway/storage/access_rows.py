@@ -8,8 +8,7 @@ from typing import Final
 import msgspec
 
 from gateway.ports.data_plane import Revocation
-from gateway.ports.owners import OwnerAssignment
-from gateway.ports.principals import AccessData, KeyRefused, NewKey, StoredKey, StoredPrincipal
+from gateway.ports.principals import AccessData, KeyRefused, NewKey, OwnerAssignment, StoredKey, StoredPrincipal
 from gateway.storage.sql import Part, Rollback, Row, Statement, Steps, placeholders, struct_of
 
 ENDED_KEYS_KEPT: Final = 30 * 86400.0

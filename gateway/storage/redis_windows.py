@@ -11,8 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from gateway.domain.limits import Rate, Window
-from gateway.ports.rate_limits import SharedWindows, SharedWindowsAway
+from gateway.domain.access import Rate, Window
+from gateway.ports.policies import SharedWindows, SharedWindowsAway
 
 T = TypeVar("T")
 

@@ -8,8 +8,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from prometheus_client.exposition import generate_latest
 
 from gateway import __version__
-from gateway.telemetry.fast_counter import FastCounter
-from gateway.telemetry.fast_histogram import FastHistogram
+from gateway.ports.clock import Clock
+from gateway.telemetry.fast_histogram import FastCounter, FastHistogram
 from gateway.telemetry.merged_metrics import MergedMetrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
@@ -217,3 +217,14 @@ class Metrics:
     async def exposition(self) -> bytes:
         every = None if self.snapshots is None else MergedMetrics(await self.snapshots())
         return generate_latest(every or self.registry)
+
+
+_EVERY_SECONDS: Final = 0.5
+
+
+async def measure_loop_lag(metrics: Metrics, clock: Clock) -> None:
+    """Measure the lag every half second, until the task is cancelled."""
+    while True:
+        due = clock.monotonic() + _EVERY_SECONDS
+        await clock.sleep(_EVERY_SECONDS)
+        metrics.event_loop_lag.set(max(0.0, clock.monotonic() - due))

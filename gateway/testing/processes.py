@@ -1,14 +1,17 @@
-"""Child processes and folders of an emulator that end with it, however it ends."""
+"""Child processes and folders of an emulator that end with it, and applications on loopback ports during a test."""
 
 import asyncio
 import contextlib
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeAlias
+
+from aiohttp import web
 
 _WATCHED: Final = """
 exec 3<&0
@@ -85,3 +88,23 @@ async def first(*works: Coroutine[Any, Any, object]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+Socket: TypeAlias = socket.socket
+
+
+def listening_socket(port: int = 0) -> Socket:
+    """A socket that listens on a port of 127.0.0.1; 0 selects a free one. Raises ``OSError`` if it is taken."""
+    return socket.create_server(("127.0.0.1", port))
+
+
+@asynccontextmanager
+async def running(app: web.Application, *, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """Serve ``app`` and yield its URL (``http://127.0.0.1:PORT``, no trailing slash). Port 0 selects a free port."""
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield f"http://{host}:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.clock import Clock
 from gateway.ports.key_sets import KeySetUnavailable
 from gateway.ports.provider_settings import ProviderSettings

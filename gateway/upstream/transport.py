@@ -8,7 +8,7 @@ from multidict import istr
 
 from gateway import __version__
 from gateway.domain.json_numbers import MAX_SLOW_NUMBERS, has_slow_numbers
-from gateway.domain.operations import TRAITS
+from gateway.domain.values import TRAITS
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse

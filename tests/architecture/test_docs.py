@@ -12,11 +12,9 @@ from ruamel.yaml import YAML
 
 from gateway.app import plugins
 from gateway.domain.errors import Source, error_classes
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.lifecycle import Verb
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import Kind, State
+from gateway.domain.values import CreateFeature, Feature, Kind, Operation, State
 from gateway.telemetry.logs import Event
 from gateway.telemetry.metrics import Metrics
 from tests import generated_docs

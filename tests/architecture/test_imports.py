@@ -25,8 +25,8 @@ VIOLATIONS = {
     ),
     "the running gateway imports the tools for tests": (
         "gateway/demo.py",
-        "import gateway.testing.servers",
-        "gateway.demo -> gateway.testing.servers",
+        "import gateway.testing.processes",
+        "gateway.demo -> gateway.testing.processes",
     ),
     "an adapter uses an HTTP library": (
         "adapters/durable/calls.py",
@@ -50,8 +50,8 @@ VIOLATIONS = {
     ),
     "an adapter uses the tools for tests": (
         "adapters/bctrl/adapter.py",
-        "import gateway.testing.servers",
-        "adapters.bctrl.adapter -> gateway.testing.servers",
+        "import gateway.testing.processes",
+        "adapters.bctrl.adapter -> gateway.testing.processes",
     ),
     "an emulator imports the gateway": (
         "adapters/durable/emulator/world.py",

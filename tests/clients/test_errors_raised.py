@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.ports.dialect import DialectGateway
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.clients.environments import ROOT, environment, python_of
 
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from tests.compatibility import Client, ClientCall, Compatibility
 
 _ENVIRONMENT: Final = "dreadnode-2.0.52"

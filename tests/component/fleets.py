@@ -12,7 +12,7 @@ import aiohttp
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running as serving
+from gateway.testing.processes import running as serving
 from tests.component.processes import Running, client, running
 
 KEY = "canary-gateway-key-1"

@@ -14,7 +14,7 @@ import aiohttp
 from ruamel.yaml import YAML
 
 from gateway.app import create_emulator, plugins
-from gateway.testing.servers import running as serving
+from gateway.testing.processes import running as serving
 from tests.component.processes import COMMAND, ROOT, Ended, client, finished, running
 
 ADMIN = "a-key-of-an-administrator"

@@ -13,7 +13,7 @@ import pytest
 
 from gateway.app import create_app, plugins, serving
 from gateway.demo import data_plane, demo_settings, start_emulators
-from gateway.domain.features import CreateFeature, Feature
+from gateway.domain.values import CreateFeature, Feature
 from gateway.telemetry.logs import make_logger
 
 KEY: Final = "a-key-of-the-demo-1234"

@@ -18,7 +18,7 @@ from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.cli.server import load
 from gateway.services.moves import holding, mover, worker
 from gateway.telemetry.logs import make_logger
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.processes import COMMAND, ROOT, Ended, client, finished
 from tests.tcp_faults import Mode, TcpFaultProxy
 

@@ -9,7 +9,7 @@ from gateway.app import create_app, create_emulator, plugins, provider_models, s
 from gateway.settings import AuthSettings, GatewayKey, HttpSettings, Settings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.stores import in_memory
 
 KEY = "a-key-of-a-shop-1234"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from gateway.app import plugins
-from gateway.domain.features import Feature
+from gateway.domain.values import Feature
 from tests.component.fleets import KEY, Emulated, Fleet, Gateway
 
 PROXY_PASSWORD = "canary-proxy-password"

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from gateway.ports.redaction import MAX_REQUEST_ID
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.test_deep_answers import ONE
 from tests.component.test_unreadable_rows import APIS
 from tests.component.whole_gateway import Gateway, whole_gateway

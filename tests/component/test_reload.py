@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from gateway.testing.servers import running as serving
+from gateway.testing.processes import running as serving
 from tests.certificates import write_certificate
 from tests.component.fleets import KEY, Fleet, Gateway
 from tests.component.processes import HANGS, client, finished, running

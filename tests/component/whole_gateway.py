@@ -27,12 +27,12 @@ from gateway.settings import (
     LimitsSettings,
     PrincipalSettings,
 )
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 from gateway.settings.model import DialectSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.tcp_faults import TcpFaultProxy
 
 KEY: Final = "a-key-of-a-shop-1234"

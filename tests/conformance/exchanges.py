@@ -22,7 +22,7 @@ from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamRe
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from gateway.upstream.transport import HttpTransport
 from tests.component.stores import in_memory
 from tests.conformance.facts import Exchange

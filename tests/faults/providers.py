@@ -16,7 +16,7 @@ from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.exchange import Made
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.contract.adapter.subject import setups
 from tests.tcp_faults import TcpFaultProxy
 

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
 from tests.component.processes import HANGS
 from tests.faults.callers import session

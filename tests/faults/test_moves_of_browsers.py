@@ -11,7 +11,7 @@ import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
 from gateway.services.moves import holding, mover, worker
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
 from tests.component.processes import HANGS
 from tests.faults.conftest import StoreLocation

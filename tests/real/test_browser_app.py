@@ -13,7 +13,7 @@ from aiohttp import web
 from playwright.async_api import Browser, Page, expect
 
 from gateway.settings import CorsSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.whole_gateway import Gateway, whole_gateway
 from tests.issuer import Issuer
 

@@ -15,7 +15,7 @@ from aiohttp import test_utils, web
 from playwright.async_api import async_playwright
 from selenium import webdriver
 
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.processes import HANGS
 from tests.programs import required
 from tests.real.plane import Plane, blocks, run_script, started

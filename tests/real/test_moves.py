@@ -12,7 +12,7 @@ import pytest
 from playwright.async_api import Browser, Error, Playwright, async_playwright
 
 from adapters.bctrl_browsers.emulator.world import Run
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.moves.applied import at_once
 from tests.component.processes import HANGS
 from tests.programs import required

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from playwright.async_api import Browser
 
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component import processes
 from tests.programs import required
 from tests.real.plane import KEY, ROOT, Plane, blocks, started

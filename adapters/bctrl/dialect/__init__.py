@@ -14,11 +14,10 @@ from adapters.bctrl.dialect.bodies import NATIVE_CODE, native_fault, read_create
 from adapters.bctrl.dialect.errors import VERSION_HEADER, failure_of
 from adapters.bctrl.dialect.moved import act, is_of_api, list_left_behind, whole_list
 from adapters.bctrl.wire import Kind
-from gateway.domain.access import Permission
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation, Permission
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Moved, View
 from gateway.ports.transport import Call

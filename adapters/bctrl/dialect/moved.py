@@ -10,11 +10,10 @@ from adapters.bctrl import wire
 from adapters.bctrl.adapter import BctrlAdapter
 from adapters.bctrl.dialect.bodies import NATIVE_CODE
 from gateway.domain.errors import NotFound
-from gateway.domain.operations import Operation
 from gateway.domain.ownership import outward
 from gateway.domain.pages import ProviderQuery
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectTarget, Elsewhere, Moved
 

@@ -14,8 +14,8 @@ from adapters.bctrl_browsers.dialect.errors import failure_of
 from adapters.bctrl_browsers.dialect.flat import ERA as FLAT
 from adapters.bctrl_browsers.dialect.flat import FlatEra
 from adapters.bctrl_browsers.dialect.forwarding import PREFIX, PRESETS, Calls
-from gateway.domain.access import Permission
 from gateway.domain.errors import GatewayError
+from gateway.domain.values import Permission
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectGateway, DialectRequest, DialectRoute, Forwarded
 

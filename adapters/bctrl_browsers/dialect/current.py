@@ -21,8 +21,8 @@ from adapters.bctrl_browsers.dialect.bodies import (
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, shown
 from adapters.bctrl_browsers.marker import marked, marks_in
 from adapters.bctrl_browsers.options import Option
-from gateway.domain.operations import Operation
 from gateway.domain.validation import optional, validate
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest, DialectTarget
 

@@ -41,10 +41,9 @@ from adapters.bctrl_browsers.marker import marked, marks_in
 from adapters.bctrl_browsers.native import NativeAnswer
 from adapters.bctrl_browsers.wire import Status
 from gateway.domain.errors import GatewayError, NotFound, StateConflict, ValidationFailed
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectRequest, DialectTarget
 

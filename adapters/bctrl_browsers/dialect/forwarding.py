@@ -22,7 +22,7 @@ from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectGateway, DialectRequest, DialectTarget, Forwarded, View
 from gateway.ports.dialect_lists import DialectList, Parts

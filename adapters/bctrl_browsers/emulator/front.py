@@ -12,8 +12,7 @@ import aiohttp
 from aiohttp import hdrs, web
 
 from adapters.bctrl_browsers.emulator.world import Browser
-from gateway.testing.processes import first, watched
-from gateway.testing.servers import running
+from gateway.testing.processes import first, running, watched
 
 _READY: Final = b"successfully on port "
 _STARTUP: Final = 30  # seconds

@@ -32,9 +32,8 @@ from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown
 from gateway.domain.ids import RuntimeRef, format_runtime_id
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateDurable
-from gateway.domain.values import is_uuid
+from gateway.domain.values import Operation, is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Forwarded
 from gateway.ports.dialect_lists import Parts

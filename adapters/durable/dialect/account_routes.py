@@ -14,13 +14,11 @@ from adapters.durable.dialect.bodies import in_native_names, parse_project
 from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, read_alone, target_of
 from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
-from gateway.domain.access import Permission
 from gateway.domain.constraint_rules import require_allowed_project
 from gateway.domain.errors import GatewayError, NotFound, PermissionDenied, ProviderBadResponse
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, Permission, State
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, View
 from gateway.ports.redaction import without_secrets

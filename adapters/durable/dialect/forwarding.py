@@ -11,8 +11,7 @@ from adapters.durable.adapter import DurableAdapter
 from adapters.durable.data_plane import RuntimeServer
 from gateway.domain.errors import NotFound, ProviderBadResponse, ValidationFailed
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
-from gateway.domain.values import is_uuid
+from gateway.domain.values import Operation, is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget, View
 from gateway.ports.provider import ProviderAdapter

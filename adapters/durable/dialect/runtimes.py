@@ -11,8 +11,7 @@ from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect.forwarding import durable, shown_page
 from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import unmarked
-from gateway.domain.operations import Operation
-from gateway.domain.values import is_uuid
+from gateway.domain.values import Operation, is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import DialectAnswer, DialectGateway, DialectTarget, View
 from gateway.ports.dialect_lists import DialectList, Parts

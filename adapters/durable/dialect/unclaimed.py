@@ -8,7 +8,7 @@ from adapters.durable.dialect.forwarding import durable, find, target_of
 from adapters.durable.dialect.runtimes import moved
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import format_runtime_id
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectRequest, Forwarded
 from gateway.ports.native import Rules

@@ -19,8 +19,7 @@ from aiohttp import web
 
 from adapters.durable.emulator.runtime_server import RuntimeServer
 from adapters.durable.emulator.world import Instance
-from gateway.testing.processes import first, own_folder, watched
-from gateway.testing.servers import Socket, listening_socket
+from gateway.testing.processes import Socket, first, listening_socket, own_folder, watched
 
 SMALL: Final = "small"
 """The option that stands for the small server."""

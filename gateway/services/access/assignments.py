@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from gateway.domain.requests import AssignOwner
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.owners import OwnerStore
+from gateway.ports.principals import OwnerStore
 from gateway.services.data_plane.service import DataPlane
 from gateway.services.fleet import Fleet
 from gateway.services.lifecycle import LifecycleService

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final, Self
 
-from gateway.domain.access import ANONYMOUS, Permission, Principal, with_implied
+from gateway.domain.access import ANONYMOUS, Principal, with_implied
 from gateway.domain.errors import StoreUnavailable, Unauthenticated
+from gateway.domain.values import Permission
 from gateway.ports.clock import Clock, SystemClock
 from gateway.ports.data_plane import Revocation, Revoked
 from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal

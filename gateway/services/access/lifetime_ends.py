@@ -11,10 +11,9 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.domain.errors import GatewayError, NotFound, RuntimeReplaced, StoreUnavailable
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.ends import EndStore, PlannedEnd
 from gateway.services.access.lifetimes import can_stop, lives

@@ -14,9 +14,8 @@ import msgspec
 from gateway.domain.access import Principal
 from gateway.domain.constraints import not_allowed
 from gateway.domain.errors import PermissionDenied, StoreUnavailable
-from gateway.domain.features import Feature
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Feature, State
 from gateway.ports.clock import Clock
 from gateway.ports.ends import EndStore, PlannedEnd
 from gateway.ports.provider import ProviderAdapter

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Literal
 
+from gateway.domain.access import Limits
 from gateway.domain.constraints import Allowance, ReferenceKind
-from gateway.domain.limits import Limits
 from gateway.domain.runtime import Model
 from gateway.ports.context import RequestContext
 from gateway.services.access.quotas import Quotas

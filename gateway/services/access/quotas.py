@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from cachetools import LRUCache
 
-from gateway.domain.access import Principal
+from gateway.domain.access import Limits, Principal, limit_of, share
 from gateway.domain.errors import (
     GatewayError,
     NotFound,
@@ -27,11 +27,9 @@ from gateway.domain.errors import (
 )
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
-from gateway.domain.limits import Limits, limit_of, share
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderQuery
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.ports.places import NoPlace, Place, PlaceClaim, PlaceStore
 from gateway.ports.provider import ProviderAdapter

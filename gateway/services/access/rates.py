@@ -10,10 +10,10 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from gateway.domain.limits import Rate, Window, rate_limited
+from gateway.domain.access import Rate, Window, rate_limited
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
-from gateway.ports.rate_limits import SharedWindows, SharedWindowsAway
+from gateway.ports.policies import SharedWindows, SharedWindowsAway
 from gateway.telemetry.signals import LimitSignals
 
 PAUSE: Final = 1.0

@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 from cachetools import LRUCache
 
-from gateway.domain.access import Permission, Principal, with_implied
+from gateway.domain.access import Principal, with_implied
 from gateway.domain.errors import ProviderUnavailable, Source, Unauthenticated
+from gateway.domain.values import Permission
 from gateway.ports.clock import Clock
 from gateway.services.access.directory import Directory, WrongKey
 from gateway.services.access.key_sets import ALGORITHMS, KeySets
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 
 MAX_TOKEN: Final = 8192
 """Characters of a token."""

@@ -18,9 +18,8 @@ from gateway.domain.errors import (
     StateConflict,
 )
 from gateway.domain.lifecycle import Verb
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Connection
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import DataProtocol, Endpoint, SupportsDataPlane

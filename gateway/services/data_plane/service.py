@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from gateway.domain.access import Permission, Principal
+from gateway.domain.access import Principal
 from gateway.domain.errors import (
     NotFound,
     PermissionDenied,
@@ -18,12 +18,10 @@ from gateway.domain.errors import (
     StoreUnavailable,
     UnsupportedFeature,
 )
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Feature, Operation, Permission, State
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import DataProtocol, Endpoint, PublicAddress, RevocationStore
 from gateway.ports.moves import Relocation

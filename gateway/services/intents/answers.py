@@ -7,8 +7,8 @@ import msgspec
 from gateway.domain.errors import AlreadyExists, IdempotencyKeyReused, NotFound
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.ports.sealing import Unreadable

@@ -14,9 +14,9 @@ from gateway.domain.errors import (
     Retryable,
 )
 from gateway.domain.intents import Intent
-from gateway.domain.operations import Operation
 from gateway.domain.ownership import outward
 from gateway.domain.requests import CreateRequest
+from gateway.domain.values import Operation
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
@@ -28,7 +28,7 @@ from gateway.services.intents.targets import ResolvedTarget, TargetResolver
 from gateway.services.provider_choice import Target
 from gateway.services.specs import SpecKeeper
 from gateway.settings import CreatesSettings
-from gateway.telemetry.creates import CreateSignals
+from gateway.telemetry.signals import CreateSignals
 
 _LOOK_AGAIN_AFTER: Final = 2.0  # seconds
 

@@ -19,7 +19,7 @@ from gateway.domain.errors import (
     QuotaExceeded,
     StateConflict,
 )
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Phase, TransportFailure

@@ -10,9 +10,9 @@ from gateway.domain.conclusions import Matches
 from gateway.domain.differences import differing_fields
 from gateway.domain.intents import Intent, IntentAttempt, Look
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import http_date
 from gateway.ports.provider import Deduplication, Seen

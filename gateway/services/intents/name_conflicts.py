@@ -5,13 +5,12 @@ from typing import NamedTuple
 
 from gateway.domain.differences import differing_fields, has_config_of
 from gateway.domain.errors import FieldError, IdempotencyInProgress, NotFound, RuntimeReplaced
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent
 from gateway.domain.lifecycle import is_live
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, Seen, SupportsConfig
 from gateway.ports.sealing import Unreadable

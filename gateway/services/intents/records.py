@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from gateway.domain.access import Permission, Principal, refuse_named, refuse_outside
+from gateway.domain.access import Principal, refuse_named, refuse_outside
 from gateway.domain.errors import (
     FieldError,
     GatewayError,
@@ -23,6 +23,7 @@ from gateway.domain.intents import Intent, IntentAttempt, IntentState
 from gateway.domain.ownership import outward
 from gateway.domain.requests import ResolveIntent
 from gateway.domain.runtime import Model
+from gateway.domain.values import Permission
 from gateway.ports.context import RequestContext
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.provider import ProviderAdapter

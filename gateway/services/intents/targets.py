@@ -11,8 +11,7 @@ from gateway.domain.base_urls import same_address
 from gateway.domain.conclusions import CreateTraits, TargetMatch
 from gateway.domain.errors import GatewayError
 from gateway.domain.intents import Intent, canonical_scope_of, namespace_of, parts_of
-from gateway.domain.operations import Operation
-from gateway.domain.values import is_uuid
+from gateway.domain.values import Operation, is_uuid
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication, ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable

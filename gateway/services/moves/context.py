@@ -16,8 +16,7 @@ from gateway.domain.errors import (
     StoreUnavailable,
 )
 from gateway.domain.ids import parse_runtime_id
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import ItemState
+from gateway.domain.moves import CreateMove, ItemState
 from gateway.domain.runtime import Runtime
 from gateway.ports.clock import Clock
 from gateway.ports.context import Admission, RequestContext

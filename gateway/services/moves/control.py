@@ -6,8 +6,17 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import FieldError, GatewayError, PreconditionFailed, StateConflict
-from gateway.domain.move_requests import ApplyMove, RollbackMove
-from gateway.domain.moves import Blocker, Change, ItemState, Move, MoveItem, MoveItems, MoveState
+from gateway.domain.moves import (
+    ApplyMove,
+    Blocker,
+    Change,
+    ItemState,
+    Move,
+    MoveItem,
+    MoveItems,
+    MoveState,
+    RollbackMove,
+)
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.context import MoverContext, Run
 from gateway.services.moves.mover import CANCEL, PAUSE, concurrently, items_of

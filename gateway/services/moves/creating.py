@@ -6,10 +6,10 @@ from gateway.domain.differences import config_of, differing_fields, same_config
 from gateway.domain.errors import FieldError, StateConflict, ValidationFailed
 from gateway.domain.ids import format_runtime_id
 from gateway.domain.moves import ItemState
-from gateway.domain.operations import Operation
 from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem
 from gateway.ports.provider import Created

@@ -8,16 +8,14 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from gateway.domain.errors import GatewayError, UnsupportedFeature, ValidationFailed
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
-from gateway.domain.move_requests import CreateMove, MoveSource
-from gateway.domain.moves import Blocker, Lost, Semantics
+from gateway.domain.moves import Blocker, CreateMove, Lost, MoveSource, Semantics
 from gateway.domain.ownership import outward
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import field_errors
-from gateway.domain.values import State
+from gateway.domain.values import CreateFeature, Feature, State
 from gateway.ports.context import RequestContext
 from gateway.ports.data_plane import SupportsDataPlane
 from gateway.ports.semantics import Topic

@@ -19,14 +19,12 @@ from gateway.domain.errors import (
 from gateway.domain.exports import Import, ImportedRuntime, ImportRuntimes, RefusedImport
 from gateway.domain.ids import RuntimeRef, format_runtime_id, parse_runtime_id
 from gateway.domain.intents import namespace_of
-from gateway.domain.move_requests import CreateMove, MoveSource, MoveTarget
-from gateway.domain.moves import Blocker
-from gateway.domain.operations import Operation
+from gateway.domain.moves import Blocker, CreateMove, MoveSource, MoveTarget
 from gateway.domain.ownership import suffix_in, suffix_of
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.runtime import CapabilityBinding
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.ports.kept_creates import KeptCreateStore, StoredCreate
 from gateway.ports.sealing import Sealer

@@ -5,8 +5,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import Blocker, Change, Lost, MovedTo, MoveItem, Semantics
+from gateway.domain.moves import Blocker, Change, CreateMove, Lost, MovedTo, MoveItem, Semantics
 from gateway.domain.values import State
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.ports.sealing import Cell, Sealer

@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Runtime
+from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.sent_spec import Spec

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 from gateway.domain.constraints import BUILTIN
 from gateway.domain.errors import pointer
-from gateway.domain.move_requests import Mappings
-from gateway.domain.moves import Blocker
-from gateway.domain.operations import Operation
+from gateway.domain.moves import Blocker, Mappings
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.semantics import ReferenceKind
 from gateway.services.fleet import Fleet, Provider

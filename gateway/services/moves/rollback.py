@@ -7,12 +7,11 @@ import msgspec
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, StoreUnavailable
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
 from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Feature, State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.fleet import Provider

@@ -6,12 +6,10 @@ from typing import Final
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, pointer
-from gateway.domain.features import Feature
 from gateway.domain.ids import RuntimeRef, format_runtime_id
-from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, StartRequest, StopRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Feature, Operation, State
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.access.lifetimes import can_stop, lives

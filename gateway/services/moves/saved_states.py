@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from gateway.domain.features import CreateFeature
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import CreateFeature
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.semantics import SupportsStateExport
 from gateway.services.moves.recreating import semantics_of

@@ -6,10 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import FieldError, InvalidRequest, NotFound, ValidationFailed
-from gateway.domain.features import Feature
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import Blocker, ItemState, Move, MoveItems, MoveList, MoveState
-from gateway.domain.values import Kind, State
+from gateway.domain.moves import Blocker, CreateMove, ItemState, Move, MoveItems, MoveList, MoveState
+from gateway.domain.values import Feature, Kind, State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import MoveStore, StoredItem, StoredMove, new_move_id
 from gateway.ports.sealing import Sealer, Unreadable

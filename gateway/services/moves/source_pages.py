@@ -7,11 +7,10 @@ from typing import Final, TypeAlias
 from gateway.domain.errors import NotFound
 from gateway.domain.ids import RuntimeRef, parse_runtime_id
 from gateway.domain.lifecycle import is_live
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.operations import Operation
+from gateway.domain.moves import CreateMove
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.kept import UNREACHABLE, KeptCreates

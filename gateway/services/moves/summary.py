@@ -6,8 +6,7 @@ from collections.abc import AsyncIterable, Iterable, Iterator, Sequence
 import msgspec
 
 from gateway.domain.access import Principal
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import ItemState
+from gateway.domain.moves import CreateMove, ItemState
 from gateway.ports.moves import StoredItem
 from gateway.ports.sealing import Sealer
 from gateway.services.moves.describing import MoveBetween

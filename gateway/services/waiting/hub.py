@@ -11,9 +11,8 @@ from typing import Final
 
 from gateway.domain.errors import GatewayError, InternalError, NotFound, ProviderNotConfigured, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, ResolvedRuntime

@@ -4,8 +4,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Final
 
-from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, Operation, WorkClass
 from gateway.ports.transport import (
     Call,
     Phase,

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from typing import Final
 
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import TRAITS, Operation
 from gateway.ports.clock import Clock
 from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport

@@ -5,8 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, Operation, WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.error_mapping import retry_after_seconds
 from gateway.ports.policies import RetrySettings

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from tests.access_table import AccessRow
 from tests.component.whole_gateway import Gateway, Response
 

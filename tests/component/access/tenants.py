@@ -13,8 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.domain.access import Permission
 from gateway.domain.ownership import OWNER_MARK, suffix_of
+from gateway.domain.values import Permission
 from tests.component.whole_gateway import Gateway, Response
 
 APIS: Final = ("durable", "bctrl", "bctrl_browsers")

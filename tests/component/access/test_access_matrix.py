@@ -12,7 +12,7 @@ import pytest
 from gateway.api.openapi import ROUTES
 from gateway.api.site import PROBE_ROUTES
 from gateway.app import plugins
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from tests.access_table import AccessRow, Reach, access_table
 from tests.component.access.matrix_calls import (
     ADMINISTERED,

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 
 from gateway.app import plugins
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from gateway.http.audit import masked
 from gateway.ports.audit import GatewayAction
 from tests.access_table import AccessRow, access_table

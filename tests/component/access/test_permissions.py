@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import pytest
 
-from gateway.domain.access import Permission
+from gateway.domain.values import Permission
 from tests.component.whole_gateway import Gateway, Response, whole_gateway
 
 READER: Final = "key-of-a-reader-1234"

@@ -9,8 +9,8 @@ import pytest
 
 from gateway.api.openapi import ROUTES
 from gateway.api.public_view import HIDDEN, RUNTIME_IDS
-from gateway.domain.access import Permission
 from gateway.domain.runtime import Model
+from gateway.domain.values import Permission
 from tests.component.whole_gateway import Gateway, Response, whole_gateway
 from tests.issuer import Issuer
 

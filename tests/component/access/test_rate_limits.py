@@ -10,8 +10,8 @@ from typing import Any, Final
 import pytest
 from pydantic import SecretStr
 
-from gateway.domain.limits import Rate
-from gateway.ports.rate_limits import SharedWindowsAway
+from gateway.domain.access import Rate
+from gateway.ports.policies import SharedWindowsAway
 from gateway.settings import CorsSettings, LimitsSettings
 from gateway.storage.redis_windows import RedisWindows
 from tests.certificates import write_certificate

@@ -14,7 +14,7 @@ from aiohttp import web
 from gateway.ports.clock import SystemClock
 from gateway.ports.key_sets import KeySetUnavailable
 from gateway.settings import CacheSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from gateway.upstream import key_sets
 from gateway.upstream.key_sets import MAX_KEY_SET_BYTES, fetch_key_set
 from tests.certificates import write_certificate

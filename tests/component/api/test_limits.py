@@ -9,7 +9,7 @@ from aiohttp import web
 from gateway.api import create_admin
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings import HttpSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 PROBES = ("/livez", "/readyz", "/metrics")
 

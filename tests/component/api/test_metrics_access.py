@@ -6,7 +6,8 @@ import pytest
 from aiohttp import web
 
 from gateway.api import create_admin
-from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal
+from gateway.domain.access import DEFAULT_PERMISSIONS, Principal
+from gateway.domain.values import Permission
 from gateway.http.server import GatewayRunner
 from tests.component.api.conftest import HTTP
 

@@ -14,7 +14,7 @@ import pytest
 from gateway.api.openapi import openapi_document
 from gateway.app import Addresses, create_emulator, plugins, serving
 from gateway.demo import demo_settings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 KEY = "a-key-of-a-shop-1234"
 TOKEN = "the-token-of-the-emulators"

@@ -10,9 +10,8 @@ import pytest
 from gateway.api.pipeline import ENDPOINTS
 from gateway.domain.errors import ProviderError, ProviderFailure
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.clock import SystemClock
 from gateway.ports.context import RequestContext
 from gateway.ports.transport import Attempt, Phase

@@ -10,7 +10,7 @@ import pytest
 from adapters.bctrl_browsers.emulator.world import Run
 from adapters.durable.emulator.world import Instance
 from gateway.settings import DataSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
 from tests.component.whole_gateway import Gateway, whole_gateway
 

@@ -17,7 +17,7 @@ from gateway.settings.model import DialectSettings
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.stores import in_memory
 
 KEY: Final = "a-key-of-a-shop-1234"

@@ -24,7 +24,7 @@ from gateway.settings import (
 )
 from gateway.telemetry.logs import make_logger
 from gateway.testing.emulator import EMULATOR
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.stores import in_memory
 
 TOKEN = "dn_key_of_the_account"

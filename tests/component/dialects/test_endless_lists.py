@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from gateway.domain.ownership import suffix_of
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.whole_gateway import Gateway, Response, whole_gateway
 from tests.unit.adapters.bctrl import fakes as bctrl
 from tests.unit.adapters.bctrl_browsers import fakes as browsers

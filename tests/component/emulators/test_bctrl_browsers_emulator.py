@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from adapters.bctrl_browsers.emulator import create_emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 BROWSERS, FLAT = "/v1/browsers", "/v1/runtimes"
 REQUIRED = [

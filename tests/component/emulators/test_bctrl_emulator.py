@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from adapters.bctrl.emulator import create_emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 RUNTIMES = "/v1/workspaces/ws-1/runtimes"
 PROFILE = "0b8f5c1e-63a1-4d1c-9d6c-000000000001"

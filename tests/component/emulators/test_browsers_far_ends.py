@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from adapters.bctrl_browsers.emulator import create_emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.emulators.fake_browser import fake_browser
 from tests.component.processes import HANGS, children, end_of
 from tests.component.processes import running as running_command

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from adapters.bctrl_browsers.emulator.chromium import Proxy
 from adapters.bctrl_browsers.emulator.proxy_login import logging_in
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 PROXY = Proxy("http://p.test:1", "user", "word")
 PAGE = {"method": "Target.attachedToTarget", "params": {"sessionId": "s1"}}

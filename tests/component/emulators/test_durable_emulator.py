@@ -13,7 +13,7 @@ import pytest
 
 from adapters.durable.emulator import create_emulator
 from gateway.testing.emulator import EMULATOR
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 TOKEN = "dn_key_demo"
 RUNTIMES = "/api/v1/org/acme/ws/research/runtimes"

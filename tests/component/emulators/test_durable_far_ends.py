@@ -15,7 +15,7 @@ import aiohttp
 import pytest
 
 from adapters.durable.emulator import create_emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.processes import HANGS, children, end_of
 from tests.component.processes import running as running_command
 

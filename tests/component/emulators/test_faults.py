@@ -9,7 +9,7 @@ import pytest
 
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 
 class Shelf(Emulator):

@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.tcp_faults import Mode, TcpFaultProxy
 
 

@@ -9,8 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.app import create_emulator, plugins
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import WORKING, MoveState
+from gateway.domain.moves import WORKING, CreateMove, MoveState
 from gateway.domain.requests import CREATE_REQUESTS, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
@@ -28,7 +27,7 @@ from gateway.services.moves.planner import Planner
 from gateway.services.moves.reading import LiveReader
 from gateway.services.specs import SpecKeeper
 from gateway.testing.emulator import EMULATOR, Emulator
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from gateway.upstream.transport import HttpTransport
 from tests.memory_store import MemoryStore
 from tests.unit.services.fakes import keyring

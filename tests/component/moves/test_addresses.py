@@ -14,7 +14,7 @@ from adapters.durable.emulator.world import Instance
 from gateway.services.access import replication
 from gateway.services.data_plane.endpoints import Endpoints
 from gateway.settings import DataSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
 from tests.component.moves.moving import Moving, relocation
 from tests.component.whole_gateway import Gateway, whole_gateway

@@ -8,10 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, UpdateCapability
 from gateway.domain.runtime import Cost, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.services.data_plane.open_connections import OpenConnections
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.reading import LiveReader, SourceFacts

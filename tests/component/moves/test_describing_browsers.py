@@ -6,9 +6,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.domain.features import CreateFeature
 from gateway.domain.requests import StartRequest
 from gateway.domain.runtime import Runtime
+from gateway.domain.values import CreateFeature
 from gateway.services.moves.planned import PlannedItem
 from gateway.services.moves.reading import SourceFacts
 from tests.component.moves.ends import CTX, Ends, two_ends

@@ -10,14 +10,13 @@ import pytest
 
 from gateway.app import create_emulator, plugins
 from gateway.domain.errors import GatewayError
-from gateway.domain.features import Feature
 from gateway.domain.requests import CREATE_REQUESTS, InstallCapability, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Feature, State
 from gateway.ports.semantics import Topic
 from gateway.ports.transport import Call
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from gateway.upstream.transport import HttpTransport
 from tests.component.moves.ends import SCOPES
 

@@ -4,8 +4,7 @@ from io import StringIO
 
 import pytest
 
-from gateway.domain.operations import Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Operation, WorkClass
 from gateway.ports.clock import SystemClock
 from gateway.ports.policies import BreakerSettings, RetrySettings
 from gateway.ports.provider_settings import ProviderSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase
 from gateway.upstream.data_hosts import AddressRefused, CheckedConnector, DataHosts

@@ -22,7 +22,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Phase, Transport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from gateway.upstream.http1 import pool
 from gateway.upstream.observed import AttemptLog
 from gateway.upstream.transport import HttpTransport

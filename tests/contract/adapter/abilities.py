@@ -3,11 +3,10 @@
 from typing import Any
 
 from gateway.domain.errors import NotFound
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
 from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import CreateFeature, Feature, State
 from gateway.ports.provider import (
     SupportsCapabilityBindings,
     SupportsConfig,

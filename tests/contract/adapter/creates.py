@@ -6,9 +6,8 @@ from itertools import product
 from typing import Any, Final
 
 from gateway.domain.errors import AlreadyExists, GatewayError, UnsupportedFeature
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import ENCODER, Runtime
-from gateway.domain.values import Kind, State
+from gateway.domain.values import Kind, Operation, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport

@@ -5,8 +5,8 @@ from typing import Any, ClassVar, Final
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
+from gateway.domain.values import Operation
 from gateway.ports.transport import TransportFailure
 from tests.contract.adapter.subject import TOKEN, Subject, expecting
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.errors import ProviderBadResponse
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
+from gateway.domain.values import Operation
 from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
 from gateway.ports.wrapping import WrappingTransport
 from tests.contract.adapter.subject import Subject, expecting, pages

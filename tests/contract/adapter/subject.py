@@ -11,12 +11,11 @@ from typing import Any, ClassVar, Final, TypeVar
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import Kind, State
+from gateway.domain.values import Kind, Operation, State
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.plugin import AdapterPlugin
 from gateway.ports.provider import ProviderAdapter, SupportsStart
@@ -24,7 +23,7 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport, TransportFailure
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.faults import parse_rules
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 ErrorT = TypeVar("ErrorT", bound=Exception)
 

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 
 from gateway.domain.errors import StateConflict
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.transport import Attempt, Phase, UpstreamRequest
 from tests.contract.transport.reuse import ConnectionReuseContract
 from tests.contract.transport.subject import LIMIT, call, failure_of, request

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest
 from tests.scripted_server import Reply, ScriptedServer

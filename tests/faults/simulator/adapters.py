@@ -12,13 +12,11 @@ from typing import Any, ClassVar, Final
 import msgspec
 
 from gateway.domain.errors import NotFound, ProviderFailure
-from gateway.domain.features import CreateFeature
 from gateway.domain.ids import RuntimeRef, format_runtime_id
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import Kind
+from gateway.domain.values import CreateFeature, Kind, Operation
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, Seen, WireCreate
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import (

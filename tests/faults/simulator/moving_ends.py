@@ -8,10 +8,9 @@ from typing import Any, Final, TypeVar
 
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.requests import StartRequest
 from gateway.domain.runtime import ConfigDocument, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.provider import Created, WireCreate
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from tests.faults.simulator.loop import OUTSIDE, REPLICA, Process

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.domain.errors import GatewayError, NotFound, OutcomeUnknown, Retryable, StoreUnavailable
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import ItemState, MoveState
+from gateway.domain.moves import CreateMove, ItemState, MoveState
 from gateway.domain.requests import CREATE_REQUESTS, ReplaceConfig, StartRequest
 from gateway.domain.runtime import Runtime
 from gateway.domain.validation import validate

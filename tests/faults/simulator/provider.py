@@ -10,8 +10,7 @@ from typing import Any, Final
 
 from gateway.domain import errors
 from gateway.domain.errors import ProviderFailure
-from gateway.domain.operations import Operation
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.error_mapping import ErrorTable, provider_error, unrecognized_response_error
 from gateway.ports.provider import Deduplication
 from gateway.ports.transport import (

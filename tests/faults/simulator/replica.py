@@ -9,9 +9,9 @@ import msgspec
 from pydantic import SecretStr
 
 from gateway.domain.access import Principal
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest
 from gateway.domain.validation import validate
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Created
 from gateway.services.fleet import Fleet

@@ -15,7 +15,7 @@ from gateway.app.callers import principals_by_digest
 from gateway.app.reload import LIVE, Reloader, dialect_rules
 from gateway.app.serving import background_task
 from gateway.domain.errors import Unauthenticated
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.http.cors import Cors
 from gateway.http.in_flight import InFlight
 from gateway.ports.clock import Clock

@@ -8,14 +8,13 @@ from gateway.app import plugins
 from gateway.domain.access import (
     ALL_PERMISSIONS,
     DEFAULT_PERMISSIONS,
-    Permission,
     Principal,
     Restrictions,
     refuse_outside,
     with_implied,
 )
 from gateway.domain.errors import PermissionDenied
-from gateway.domain.operations import TRAITS
+from gateway.domain.values import TRAITS, Permission
 from gateway.ports.dialect import DialectRoute
 
 

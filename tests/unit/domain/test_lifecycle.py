@@ -4,10 +4,9 @@ import msgspec
 import pytest
 from msgspec import UNSET
 
-from gateway.domain.features import Feature
 from gateway.domain.lifecycle import TRANSITIONS, Verb, actions, is_live, works_from
 from gateway.domain.runtime import ENCODER, Action
-from gateway.domain.values import State
+from gateway.domain.values import Feature, State
 
 ALL = frozenset(Feature) - {Feature.STOP_DISCARDS_STATE}
 

@@ -6,7 +6,6 @@ import pytest
 from pydantic import BaseModel
 
 from gateway.domain.errors import ValidationFailed
-from gateway.domain.features import CreateFeature, Feature
 from gateway.domain.requests import (
     ConnectRequest,
     CreateBrowser,
@@ -22,6 +21,7 @@ from gateway.domain.requests import (
     UpdateCapability,
 )
 from gateway.domain.validation import validate
+from gateway.domain.values import CreateFeature, Feature
 
 UUID = "2489e9ad-2ee2-4e00-89ec-32d5f69181c0"
 PROXY = {"type": "http", "host": "proxy.test", "port": 1080}

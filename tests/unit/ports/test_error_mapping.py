@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure, Retryable, Source
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import TRAITS, Operation
 from gateway.ports.error_mapping import (
     ErrorTable,
     provider_error,

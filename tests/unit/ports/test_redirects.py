@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain import errors
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.redirects import redirect_error
 from gateway.ports.transport import UpstreamResponse
 

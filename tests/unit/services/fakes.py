@@ -12,15 +12,13 @@ from pydantic import SecretStr
 from gateway.domain.access import Principal
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import GatewayError, NotFound, UnsupportedFeature, ValidationFailed
-from gateway.domain.features import CreateFeature
 from gateway.domain.ids import RuntimeRef, b64url, format_runtime_id, from_b64url
 from gateway.domain.lifecycle import actions
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import BrowserPart, ConfigDocument, Connection, Lease, Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import Kind, State
+from gateway.domain.values import CreateFeature, Kind, Operation, State
 from gateway.ports.clock import Clock
 from gateway.ports.context import REQUEST_ID, RequestContext
 from gateway.ports.provider import (

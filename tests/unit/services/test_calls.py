@@ -18,7 +18,7 @@ from gateway.domain.errors import (
     RateLimited,
     ValidationFailed,
 )
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.context import RequestContext
 from gateway.ports.redaction import MAX_CODE, MAX_DETAIL, MAX_REQUEST_ID, redacted
 from gateway.ports.transport import Phase, TransportFailure

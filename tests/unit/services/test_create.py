@@ -13,10 +13,9 @@ from gateway.domain.errors import (
     Retryable,
     ValidationFailed,
 )
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import BrowserPart, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.ports.provider import Deduplication
 from gateway.ports.transport import Phase, TransportFailure

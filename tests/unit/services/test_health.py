@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import ProviderCredentialsRejected, ProviderFailure, StoreUnavailable
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.context import REQUEST_ID, RequestContext
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider

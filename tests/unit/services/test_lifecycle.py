@@ -17,11 +17,10 @@ from gateway.domain.errors import (
 )
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import TRANSITIONS, Verb
-from gateway.domain.operations import Operation
 from gateway.domain.requests import ConnectRequest, KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import Connection, DurablePart, Instance, Runtime
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.lifecycle import LifecycleService
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, fleet_of

@@ -17,9 +17,8 @@ from gateway.domain.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.listing import ListedPage, ListQuery, ListService
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, fleet_of

@@ -10,14 +10,13 @@ from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure, Retryable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import TRANSITIONS, Verb
-from gateway.domain.operations import Operation
 from gateway.domain.requests import (
     KeepaliveRequest,
     StartRequest,
     StopRequest,
 )
 from gateway.domain.runtime import DurablePart, Instance, Lease, Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.lifecycle import LifecycleService
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, context, fleet_of

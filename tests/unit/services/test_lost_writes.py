@@ -9,7 +9,6 @@ import pytest
 from gateway.domain import errors
 from gateway.domain.errors import ProviderFailure, Retryable
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.operations import Operation
 from gateway.domain.requests import (
     InstallCapability,
     ReplaceConfig,
@@ -17,6 +16,7 @@ from gateway.domain.requests import (
 )
 from gateway.domain.runtime import CapabilityBinding, ResolvedCapabilities
 from gateway.domain.validation import validate
+from gateway.domain.values import Operation
 from gateway.ports.provider import SupportsCapabilityBindings
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
 from gateway.services.capabilities import CapabilityService

@@ -15,10 +15,9 @@ from gateway.domain.errors import (
     UnsupportedFeature,
     ValidationFailed,
 )
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import DurablePart
-from gateway.domain.values import Kind, State
+from gateway.domain.values import Kind, Operation, State
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.provider_choice import Router, Target, rank

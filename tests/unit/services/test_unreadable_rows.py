@@ -9,8 +9,8 @@ import pytest
 from msgspec import UNSET
 
 from gateway.domain.errors import InternalError, ProviderBadResponse, ProviderUnavailable
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery, UnreadableRow
+from gateway.domain.values import Operation
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.listing import ListedPage, ListQuery, ListService

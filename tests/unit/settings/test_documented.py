@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 from ruamel.yaml import YAML
 
 from adapters.registry import discover
-from gateway.domain.operations import TRAITS
+from gateway.domain.values import TRAITS
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.settings import Settings, StoreSettings, load_settings
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.domain.limits import Limits, Rate
+from gateway.domain.access import Limits, Rate
 from gateway.settings import AuthSettings, effective
 
 from .conftest import AUTH, GOOD, Faults, Load

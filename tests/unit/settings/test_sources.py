@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.settings import AuthSettings, Settings, effective
 
 from .conftest import AUTH, GOOD, PROVIDERS, Faults, Load, RedSettings

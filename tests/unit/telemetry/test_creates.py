@@ -9,9 +9,9 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
 from gateway.ports.store import Counts, Decision, DecisionRecord
-from gateway.telemetry.creates import CreateSignals
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.signals import CreateSignals
 from tests.contract.store.subject import create, identity
 
 INTENT = Intent(

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry, Counter, generate_latest
 
-from gateway.telemetry.fast_counter import FastCounter
+from gateway.telemetry.fast_histogram import FastCounter
 
 LABELS = ["operation", "status"]
 

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 
 pieces = [
     "/",

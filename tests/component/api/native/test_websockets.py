@@ -9,7 +9,7 @@ from aiohttp import ClientSession, WSMsgType, web
 from gateway.http import in_flight, tunnel
 from gateway.http.server import SERVED
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.testing.servers import running
+from gateway.testing.processes import running
 from tests.component.api.conftest import FLOOD, flood, reset, stop_reading
 
 KEY = "a-key-of-a-shop-1234"

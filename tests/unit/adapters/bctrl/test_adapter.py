@@ -9,11 +9,10 @@ from gateway.domain.errors import (
     ValidationFailed,
 )
 from gateway.domain.ids import RuntimeRef, b64url
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.requests import CreateBrowser, CreateDurable
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.error_mapping import transport_error
 from gateway.ports.transport import Phase, TransportFailure
 from tests.unit.adapters.bctrl.fakes import OTHER, TOKEN, UUID, WORKSPACE, adapter, row, settings

@@ -3,7 +3,7 @@ import pytest
 from adapters.bctrl.errors import CODES, TABLE, error_of, read_envelope, reason_key
 from adapters.bctrl.wire import ReasonClass
 from gateway.domain import errors
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from tests.unit.adapters.fakes import answer
 
 

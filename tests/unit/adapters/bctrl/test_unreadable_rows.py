@@ -5,8 +5,8 @@ import json
 import pytest
 
 from gateway.domain.errors import ProviderBadResponse
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.values import Operation
 from tests.unit.adapters.bctrl.fakes import OTHER, UUID, WORKSPACE, adapter, row
 from tests.unit.adapters.fakes import CALL, answer, call_in_time
 

@@ -13,11 +13,10 @@ from gateway.domain.errors import (
     ValidationFailed,
 )
 from gateway.domain.ids import RuntimeRef, b64url
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.requests import CreateDurable, StartRequest
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Phase, TransportFailure
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, TOKEN, adapter, create, row, running, settings
 from tests.unit.adapters.fakes import CALL, answer

@@ -26,9 +26,8 @@ from adapters.bctrl_browsers.settings import BctrlBrowsersSettings
 from adapters.bctrl_browsers.wire import ReasonClass
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, InvalidRequest, ProviderFailure, ValidationFailed
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.dialect import HINTS, OURS, DialectRequest
 
 ALL = list(errors.error_classes())

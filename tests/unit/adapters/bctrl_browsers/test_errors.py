@@ -5,7 +5,7 @@ import pytest
 from adapters.bctrl_browsers.errors import CODES, TABLE, error_of, read_envelope, reason_key, retry_after
 from adapters.bctrl_browsers.wire import UNCLEAR, ReasonClass
 from gateway.domain import errors
-from gateway.domain.operations import TRAITS, Operation
+from gateway.domain.values import TRAITS, Operation
 from gateway.ports.error_mapping import unreadable
 from tests.unit.adapters.fakes import answer
 

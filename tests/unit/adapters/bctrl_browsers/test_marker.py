@@ -10,9 +10,9 @@ from adapters.bctrl_browsers.dialect.flat_bodies import FlatCreate, FlatUpdate, 
 from adapters.bctrl_browsers.marker import marked, marks_in, unmarked
 from adapters.bctrl_browsers.wire import MARKER
 from gateway.domain.errors import ValidationFailed
-from gateway.domain.operations import Operation
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.runtime import ENCODER
+from gateway.domain.values import Operation
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, adapter, create, row, running
 from tests.unit.adapters.fakes import CALL, answer
 

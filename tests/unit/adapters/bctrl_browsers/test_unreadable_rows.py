@@ -7,8 +7,8 @@ import pytest
 
 from adapters.bctrl_browsers.wire import MARKER
 from gateway.domain.errors import OutcomeUnknown, ProviderBadResponse
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
+from gateway.domain.values import Operation
 from gateway.ports.provider import WireCreate
 from gateway.ports.transport import UpstreamResponse
 from tests.unit.adapters.bctrl_browsers.fakes import ID, SPACE, adapter, row, running

@@ -16,11 +16,10 @@ from gateway.domain.errors import (
     ValidationFailed,
 )
 from gateway.domain.ids import RuntimeRef, b64url
-from gateway.domain.operations import Operation
 from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease
 from gateway.domain.validation import validate
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Phase, TransportFailure
 from tests.unit.adapters.durable.fakes import OTHER, REF, UUID, W, adapter, failure, instance, row
 from tests.unit.adapters.fakes import CALL, answer

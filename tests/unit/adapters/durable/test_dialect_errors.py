@@ -11,7 +11,7 @@ from adapters.durable.errors import ERROR_TYPES, TABLE, failed
 from adapters.durable.wire import ERROR_CODES
 from gateway.domain import errors
 from gateway.domain.errors import FieldError, GatewayError, ProviderFailure, error_classes
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from tests.unit.adapters.durable.fakes import failure
 from tests.unit.adapters.fakes import answer
 

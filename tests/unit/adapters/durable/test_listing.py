@@ -9,9 +9,8 @@ from gateway.domain.errors import (
     ProviderUnavailable,
     RateLimited,
 )
-from gateway.domain.operations import Operation
 from gateway.domain.pages import ListFilter, ProviderQuery
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.transport import Phase, TransportFailure
 from tests.unit.adapters.durable.fakes import OTHER, PROJECT, SCOPE, UUID, W, adapter, failure, page, row
 from tests.unit.adapters.fakes import CALL, answer

@@ -6,10 +6,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from gateway.domain.access import Permission, Principal, Restrictions
+from gateway.domain.access import Principal, Restrictions
 from gateway.domain.errors import StoreUnavailable, Unauthenticated
-from gateway.ports.owners import OwnerAssignment
-from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal
+from gateway.domain.values import Permission
+from gateway.ports.principals import AccessData, OwnerAssignment, StoredKey, StoredPrincipal
 from gateway.services.access.directory import MAX_AGE, Directory, WrongKey
 from gateway.services.access.owners import Owners
 from tests.unit.services.fakes import FakeClock

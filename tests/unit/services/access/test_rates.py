@@ -8,12 +8,11 @@ import pytest
 from gateway.api.access_routes import ACCESS_ROUTES
 from gateway.api.connection_routes import CONNECTION_ROUTES
 from gateway.api.routes import V1_ROUTES
-from gateway.domain.access import Principal
+from gateway.domain.access import Limits, Principal, Rate, Window, rate_headers
 from gateway.domain.errors import RateLimited, Source
-from gateway.domain.limits import Limits, Rate, Window, rate_headers
-from gateway.domain.operations import is_release
+from gateway.domain.values import is_release
 from gateway.ports.context import RequestContext
-from gateway.ports.rate_limits import SharedWindows, SharedWindowsAway, parse_rate
+from gateway.ports.policies import SharedWindows, SharedWindowsAway, parse_rate
 from gateway.services.access.rates import PAUSE, RateLimits
 from tests.unit.services.fakes import FakeClock
 

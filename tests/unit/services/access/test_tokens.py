@@ -11,15 +11,16 @@ import jwt as pyjwt
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from gateway.domain.access import DEFAULT_PERMISSIONS, Permission, Principal
+from gateway.domain.access import DEFAULT_PERMISSIONS, Principal
 from gateway.domain.errors import ProviderUnavailable, Unauthenticated
+from gateway.domain.values import Permission
 from gateway.ports.key_sets import KeySetUnavailable
 from gateway.ports.principals import AccessData, StoredPrincipal
 from gateway.services.access.directory import Directory, WrongKey
 from gateway.services.access.key_sets import MAX_KEYS, KeySet, KeySets
 from gateway.services.access.owners import Owners
 from gateway.services.access.tokens import MAX_TOKEN, KeysPending, Tokens
-from gateway.settings.jwt import JwtSettings
+from gateway.settings.access import JwtSettings
 from tests.issuer import AUDIENCE, ISSUER, Issuer, jwk, part, private_key
 from tests.unit.services.fakes import FakeClock
 

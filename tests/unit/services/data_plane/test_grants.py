@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.access import ALL_PERMISSIONS, Permission, Principal
+from gateway.domain.access import ALL_PERMISSIONS, Principal
 from gateway.domain.errors import GatewayError, PermissionDenied, StoreUnavailable, Unauthenticated
 from gateway.domain.ids import b64url_bytes, bytes_from_b64url
+from gateway.domain.values import Permission
 from gateway.ports.data_plane import Revocation
 from gateway.ports.principals import AccessData, StoredKey, StoredPrincipal
 from gateway.services.access.directory import Directory

@@ -8,9 +8,8 @@ import msgspec
 
 from gateway.domain.errors import GatewayError, ProviderFailure, StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
-from gateway.domain.operations import Operation
 from gateway.domain.runtime import Runtime
-from gateway.domain.values import State
+from gateway.domain.values import Operation, State
 from gateway.ports.provider import Created, Deduplication, Seen, WireCreate
 from gateway.ports.transport import Call, Phase, TransportFailure
 from gateway.services.create import CreateService

@@ -4,8 +4,7 @@ import asyncio
 from typing import Any
 
 from gateway.domain.errors import StoreUnavailable
-from gateway.domain.move_requests import CreateMove
-from gateway.domain.moves import ItemState, MoveState
+from gateway.domain.moves import CreateMove, ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from gateway.domain.errors import PreconditionFailed, ProviderUnavailable, StateConflict
-from gateway.domain.move_requests import ApplyMove, RollbackMove
-from gateway.domain.moves import ItemState, MoveItems, MoveState
+from gateway.domain.moves import ApplyMove, ItemState, MoveItems, MoveState, RollbackMove
 from gateway.domain.values import State
 from gateway.services.moves.control import MoveControl
 from gateway.services.moves.service import MoveService

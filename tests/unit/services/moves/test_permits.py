@@ -6,8 +6,7 @@ import pytest
 
 from gateway.domain.errors import Retryable, StateConflict, StoreUnavailable
 from gateway.domain.moves import MoveState
-from gateway.domain.operations import Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Operation, WorkClass
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
 from gateway.ports.transport import Attempt, Call, Phase

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.clock import Clock
 from gateway.ports.transport import (
     Attempt,

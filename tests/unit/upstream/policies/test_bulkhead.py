@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.domain.operations import Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Operation, WorkClass
 from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
 from gateway.upstream.policies.breaker_state import Circuit

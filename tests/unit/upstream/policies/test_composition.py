@@ -7,8 +7,7 @@ from io import StringIO
 import msgspec
 import pytest
 
-from gateway.domain.operations import Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import Operation, WorkClass
 from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Phase, Transport, TransportFailure, UpstreamResponse

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.domain.operations import Operation
+from gateway.domain.values import Operation
 from gateway.ports.transport import (
     Attempt,
     Call,

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.domain.operations import TRAITS, Operation
-from gateway.domain.values import WorkClass
+from gateway.domain.values import TRAITS, Operation, WorkClass
 from gateway.ports.policies import RetrySettings
 from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 from gateway.upstream.policies.retry import Budget, Retry
