@@ -82,7 +82,7 @@ _RULES: Final[Sequence[tuple[str, Reach, Reach]]] = (
     (r"GET /durable/\S*/(user|org/{org}|ws|ws/{workspace}|projects|projects/{project})", Reach.NONE, Reach.ABSENT),
     (r"GET /v1/providers", Reach.NONE, Reach.LEFT_OUT),
     (r"GET /v1/providers/{name}(/history)?", Reach.NONE, Reach.ABSENT),
-    (r"GET /v1/(intents|export)", Reach.LEFT_OUT, Reach.LEFT_OUT),
+    (r"GET /v1/(intents|export|usage)", Reach.LEFT_OUT, Reach.LEFT_OUT),
     (r"POST /v1/import", Reach.DENIED, Reach.DENIED),
     (r"GET /v1/audit", Reach.ACTIONS, Reach.ACTIONS),
     (r"\w+ /v1/intents/{id}.*", Reach.ABSENT, Reach.ABSENT),

@@ -196,7 +196,9 @@ def _instance(body: InstanceBody, raw: Mapping[str, Any] | None) -> Instance:
     )
 
 
-def _cost(body: InstanceBody) -> Cost:
+def _cost(body: InstanceBody) -> Cost | None:
+    if body.billed_credits is body.running_credits is body.estimated_total_credits is None:
+        return None
     return Cost(
         billed_credits=int(body.billed_credits or 0),
         running_credits=int(body.running_credits or 0),

@@ -23,6 +23,7 @@ from gateway.api.pipeline import ENDPOINTS, Endpoints
 from gateway.api.route import Route
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
+from gateway.api.usage_routes import USAGE_ROUTES, UsageHandlers
 from gateway.api.waiting import WaitingCalls
 from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
@@ -105,6 +106,7 @@ def create_api(
     routes.add(V1_ROUTES, Handlers(services, bodies, reads, waiting))
     routes.add(CONNECTION_ROUTES, ConnectionHandlers(services.data_plane, services.lifecycle, bodies))
     routes.add(EVENT_ROUTES, EventStreams(waiting, cors, services.moves))
+    routes.add(USAGE_ROUTES, UsageHandlers(services.usage))
     routes.add(MOVE_ROUTES, MoveHandlers(services.moves, services.move_control, bodies))
     routes.add(EXPORT_ROUTES, ExportHandlers(services.exports, services.imports, bodies, cors))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))

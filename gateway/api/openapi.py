@@ -23,6 +23,7 @@ from gateway.api.queries import QueryParameter
 from gateway.api.route import Route, Success
 from gateway.api.routes import V1_ROUTES
 from gateway.api.site import PROBE_ROUTES, SITE_ROUTES
+from gateway.api.usage_routes import USAGE_ROUTES
 from gateway.domain.errors import (
     GatewayError,
     HeadersTooLarge,
@@ -35,7 +36,7 @@ from gateway.domain.errors import (
 from gateway.http.access_log import Surface
 from gateway.http.problems import CONTENT_TYPE, STATUS
 
-_ADMINISTRATION: Final = (*MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
+_ADMINISTRATION: Final = (*USAGE_ROUTES, *MOVE_ROUTES, *EXPORT_ROUTES, *ACCESS_ROUTES, *AUDIT_ROUTES)
 _SITE: Final = (*PROBE_ROUTES, *SITE_ROUTES, *CONSOLE_ROUTES)
 ROUTES: Final = (*V1_ROUTES, *CONNECTION_ROUTES, *EVENT_ROUTES, *_ADMINISTRATION, *_SITE)
 """Every call of the service."""

@@ -29,7 +29,7 @@ STATIC: Final[dict[str, Any]] = msgspec.json.decode((_FOLDER / "openapi.json").r
 parameters, headers of requests, and examples."""
 _EVERYWHERE: Final = "*"
 _ROW: Final = "ListedRuntime"
-_TIMES: Final = frozenset({"at", "first_send", "last_send"})
+_TIMES: Final = frozenset({"as_of", "at", "first_send", "last_send"})
 _TEMPLATE: Final = "#/components/schemas/{model}"
 
 

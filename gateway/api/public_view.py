@@ -14,6 +14,7 @@ from gateway.domain.runtime import Model
 from gateway.ports.audit import AuditEvent
 from gateway.services.access.me import Me
 from gateway.services.intents.records import IntentAttemptView, IntentView
+from gateway.services.usage import UsageFigures, UsageGroup
 
 HIDDEN: Final[Mapping[type[Model], frozenset[str]]] = {
     models.Runtime: frozenset({"provider", "scope", "provider_id", "provider_state", "provider_data", "cost"}),
@@ -29,6 +30,8 @@ HIDDEN: Final[Mapping[type[Model], frozenset[str]]] = {
     IntentView: frozenset({"provider", "scope"}),
     IntentAttemptView: frozenset({"status"}),
     AuditEvent: frozenset({"provider", "changes"}),
+    UsageFigures: frozenset({"cost"}),
+    UsageGroup: frozenset({"cost"}),
     Me: frozenset({"providers", "provider_scopes"}),
 }
 """The members that are left out."""

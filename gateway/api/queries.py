@@ -175,7 +175,11 @@ _OF_INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETE
 
 def parse_list_query(raw: str) -> ListQuery:
     """Parse the raw (still encoded) query string of a list. Raises :class:`InvalidRequest` with every fault."""
-    values = parse_query(raw, _BY_NAME)
+    return list_query(parse_query(raw, _BY_NAME))
+
+
+def list_query(values: Mapping[str, list[str]]) -> ListQuery:
+    """The query of a list with these values of :data:`LIST_PARAMETERS`."""
     return ListQuery(
         filter=ListFilter(
             kinds=frozenset(values.get("kind", ())),

@@ -23,6 +23,7 @@ from gateway.cli.runtime_config import runtime_config
 from gateway.cli.runtimes import runtimes
 from gateway.cli.server import demo, emulate, openapi, serve
 from gateway.cli.shell import completion, help_, version
+from gateway.cli.usage import usage
 from gateway.ports.distribution import AdapterFolderError
 
 
@@ -76,6 +77,7 @@ for _command in (
     intents,
     migrate,
     audit,
+    usage,
     export,
     import_,
     login,

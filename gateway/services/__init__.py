@@ -27,6 +27,7 @@ from gateway.services.provider_choice import Router
 from gateway.services.provider_history import ProviderHistory
 from gateway.services.providers import ProviderService
 from gateway.services.specs import SpecKeeper
+from gateway.services.usage import UsageService
 from gateway.services.waiting.hub import RuntimeHub
 
 
@@ -36,6 +37,7 @@ class Services:
 
     create: CreateService
     listing: ListService
+    usage: UsageService
     lifecycle: LifecycleService
     config: ConfigService
     capabilities: CapabilityService
@@ -72,6 +74,7 @@ class Services:
         return cls(
             create=CreateService(fleet, Router(fleet), intents, shows_what_was_sent=specs is not None),
             listing=listing,
+            usage=UsageService(fleet, listing, specs),
             lifecycle=lifecycle,
             config=ConfigService(fleet, specs),
             capabilities=CapabilityService(fleet),

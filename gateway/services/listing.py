@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -107,6 +107,29 @@ class ListService:
             tuple(dict.fromkeys(p.provider.name for p in participants)),
             warnings_of(participants),
         )
+
+    async def read_whole(
+        self, query: ListQuery, ctx: RequestContext, take: Callable[[Participant], Awaitable[None]], until: float
+    ) -> Sequence[Participant]:
+        """Read the lists of all participants to their ends, side by side, and return the participants. ``take`` is
+        called after each page, with the participant that has it. One without a failure that is not ``done`` has more
+        rows than could be read ``until`` a time of the monotonic clock. Raises as :meth:`page`, but not for providers
+        that fail."""
+        query, since = narrowed(query, ctx.principal, self._fleet.owners), self._fleet.moves.latest
+        participants = self._participants(query, ctx)
+
+        async def read(participant: Participant) -> None:
+            participant.progress.since = since
+            while not participant.finished and self._fleet.clock.monotonic() < until:
+                await self._ask(participant, query, _LARGE_PAGE, 1, ctx)
+                if participant.items:
+                    await take(participant)
+                participant.items, participant.pages = [], 0
+
+        await asyncio.gather(*map(read, participants))
+        if len(participants) > 1:
+            ctx.provider = None
+        return participants
 
     async def _collect(self, participants: Sequence[Participant], query: ListQuery, ctx: RequestContext) -> None:
         """Ask the participants, side by side, for their shares of the page. With a filter, those that have more are

@@ -119,6 +119,7 @@ def test_times_are_date_times() -> None:
     }
     others = {
         ("AuditEvent", "at"),
+        ("Usage", "as_of"),
         ("ProviderMinute", "at"),
         ("IntentAttemptView", "first_send"),
         ("IntentAttemptView", "last_send"),

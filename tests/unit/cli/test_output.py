@@ -48,7 +48,7 @@ ARGUMENTS: Final = {
 LOCAL: Final = {"config show", "context list", "intents decisions"}
 NO_LIST: Final = {
     *("create", "install", "update", "resolve", "enable", "disable", "get", "show", "status", "test", "import"),
-    *("start", "pause", "resume", "reset", "stop", "keepalive", "assign"),
+    *("start", "pause", "resume", "reset", "stop", "keepalive", "assign", "usage"),
 }
 
 

@@ -65,7 +65,7 @@ async def test_members_missing_on_an_old_platform_are_none():
     runtime = await _get({"id": UUID, "status": "idle", "instance": {"pause_reason": "timeout", "state": "running"}})
     assert (runtime.name, runtime.state, runtime.state_reason, runtime.expires_at) == (None, State.IDLE, None, None)
     assert runtime.provider_state == {"status": "idle", "instance": "running"}
-    assert runtime.cost == Cost()
+    assert runtime.cost is None
     assert runtime.durable == DurablePart(instance=Instance(state="running", pause_reason="timeout"))
 
 
