@@ -93,6 +93,8 @@ def create_api(
         trail=trail,
     )
     endpoints.base_path = http.base_path.rstrip("/")
+    site = Site(openapi_json)
+    endpoints.failed_page = site.failed
     # Set here and not in InFlight: the admin application has another InFlight, whose gauge would replace this one.
     metrics.requests_in_flight.set_function(lambda: len(endpoints.in_flight.api))
     app = web.Application(client_max_size=http.max_body_bytes)
@@ -111,7 +113,7 @@ def create_api(
     routes.add(EXPORT_ROUTES, ExportHandlers(services.exports, services.imports, bodies, cors))
     routes.add(ACCESS_ROUTES, AccessHandlers(administration, bodies))
     routes.add(AUDIT_ROUTES, AuditHandlers(trail))
-    routes.add(SITE_ROUTES, Site(openapi_json))
+    routes.add(SITE_ROUTES, site)
     routes.add(CONSOLE_ROUTES, Console(enabled=with_console))
     if with_admin:
         probes = OPEN_PROBE_ROUTES if http.address.is_loopback else PROBE_ROUTES

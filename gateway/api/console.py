@@ -7,7 +7,7 @@ from typing import Final
 from aiohttp import hdrs, web
 
 import gateway
-from gateway.api.site import site_route
+from gateway.api.site import file_response, site_route
 from gateway.domain.errors import NotFound
 from gateway.http.mounting import mounted
 from gateway.ports.context import RequestContext
@@ -19,10 +19,6 @@ _MEDIA_TYPES: Final = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
-    "form-action 'none'; frame-ancestors 'none'"
-)
 
 
 class Console:
@@ -36,20 +32,19 @@ class Console:
         page = "console" if self._enabled else "docs"
         return web.Response(status=307, headers={hdrs.LOCATION: mounted(f"/{page}") if mounted("") else page})
 
-    async def page(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return self._file("index.html")
+    async def page(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return self._file(request, "index.html")
 
     async def file(self, request: web.Request, _ctx: RequestContext) -> web.Response:
-        return self._file(request.match_info["name"])
+        return self._file(request, request.match_info["name"])
 
-    def _file(self, name: str) -> web.Response:
+    def _file(self, request: web.Request, name: str) -> web.Response:
         if not self._enabled:
             raise NotFound("There is no console here: console is off in the settings.")
         files = _files()
         if name not in files:
             raise NotFound("There is no such file.")
-        headers = {hdrs.CONTENT_TYPE: _MEDIA_TYPES[Path(name).suffix], hdrs.CONTENT_SECURITY_POLICY: _POLICY}
-        return web.Response(body=files[name], headers=headers)
+        return file_response(request, files[name], _MEDIA_TYPES[Path(name).suffix])
 
 
 @cache

@@ -1,39 +1,48 @@
-"""The documentation as web pages that need no internet: ``docs/``, a page per error code, and Swagger UI."""
+"""The documentation as web pages that need no internet: ``docs/``, a page per error code, and what a search needs."""
 
+import gzip
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from html import escape
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
 
 import gateway
 from gateway.domain.errors import GatewayError, NotFound, error_classes
 from gateway.http.mounting import BASE_PATH
 
 if TYPE_CHECKING:
-    from markdown_it import MarkdownIt
-    from markdown_it.token import Token
+    from gateway.api.docs_markdown import PageRenderer, Rendered
 
 _PACKAGE: Final = Path(gateway.__file__).parent
 _STATIC: Final = Path(__file__).parent / "static"
+MEDIA_TYPES: Final = {
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+    ".json": "application/json",
+}
 _PAGE: Final = (_STATIC / "page.html").read_text("utf-8")
-_EXPLORER: Final = (_STATIC / "explorer.html").read_text("utf-8")
-MEDIA_TYPES: Final = {".css": "text/css", ".js": "text/javascript", ".png": "image/png"}
-_OWN_ASSETS: Final = ("docs.css", "explorer.js")
-_SWAGGER_ASSETS: Final = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
-_MISSING: Final = "Pages are not served here: runtime-gateway[docs] is not installed."
-_RELATIVE_PAGE: Final = re.compile(r"(?:\./)?(?P<page>[A-Za-z0-9_-]+)\.md(?P<anchor>#.*)?\Z")
+_FILES: Final = (
+    *(_STATIC / name for name in ("docs.css", "docs.js", "reference.js")),
+    *(_PACKAGE / "console" / name for name in ("theme.css", "dom.js", "icon.svg")),
+)
+_INDEX: Final = "search.json"
+_FOLDED: Final = 12
+"""A group of the sidebar with more pages than this is folded, except on these pages."""
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A response body and its media type."""
+class Document(NamedTuple):
+    """A response body, its media type, and the body in gzip."""
 
     body: bytes
     content_type: str = "text/html; charset=utf-8"
+    packed: bytes = b""
 
 
 def docs_folder() -> Path:
@@ -42,124 +51,140 @@ def docs_folder() -> Path:
     return packaged if packaged.is_dir() else _PACKAGE.parent / "docs"
 
 
-def swagger_folder() -> Path | None:
-    """The static files of Swagger UI; None if the package that contains them is not installed. It is not imported."""
-    spec = find_spec("swagger_ui")
-    if spec is None or not spec.submodule_search_locations:
-        return None
-    return Path(spec.submodule_search_locations[0]) / "static"
-
-
 class DocsSite:
-    """Renders pages and caches them. All methods raise :class:`NotFound` for a page that does not exist."""
+    """Renders pages and caches them; it may be used in threads. The methods raise :class:`NotFound` for what does not
+    exist. ``openapi`` returns the OpenAPI document, whose operations the search finds."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, openapi: Callable[[], Mapping[str, Any]] = dict) -> None:
         self._folder = folder or docs_folder()
-        self._rendered: dict[str, Document] = {}
-
-    @cached_property
-    def _markdown(self) -> "MarkdownIt":
-        try:
-            from markdown_it import MarkdownIt  # noqa: PLC0415 (its import is slow, and few processes render a page)
-        except ImportError:
-            raise NotFound(_MISSING) from None
-        return MarkdownIt("commonmark", {"html": False}).enable("table")
-
-    def index(self) -> Document:
-        entries = "".join(
-            f'<li><a href="/docs/{page}">{escape(title)}</a></li>' for page, title in self._titles.items()
-        )
-        if find_spec("markdown_it") is None or swagger_folder() is None:
-            entries = f"<li>{_MISSING}</li>"
-        else:
-            entries += '<li><a href="/docs/explorer">Try the API (Swagger UI)</a></li>'
-        return self._kept(
-            "index",
-            "runtime-gateway",
-            f"<h1>runtime-gateway {escape(gateway.__version__)}</h1><ul>{entries}"
-            '<li><a href="/openapi.json">The OpenAPI document</a></li></ul>',
-        )
+        self._openapi = openapi
+        self._documents: dict[str, Document] = {}
+        self._pages: dict[str, Rendered] = {}
+        self._lock = Lock()
 
     def page(self, name: str) -> Document:
         """A page of ``docs/``, by its file name without extension."""
         if name not in self._sources:
             raise NotFound("There is no such page; /docs lists those that there are.")
-        known = self._rendered.get(f"page {name}")
-        return known or self._kept(f"page {name}", self._titles[name], self._render(self._sources[name]))
+        return self._kept(f"page {name}", lambda: self._page(name))
 
     def error(self, code: str) -> Document:
         """An error code: meaning, action, and its form in each dialect, from the tables of ``errors.md``."""
         cls = next((cls for cls in error_classes() if cls.code == code), None)
         if cls is None:
             raise NotFound("There is no such error code; /docs/errors lists those that there are.")
-        return self._rendered.get(f"error {code}") or self._kept(f"error {code}", code, self._error(cls))
+        return self._kept(f"error {code}", lambda: self._error(cls))
 
-    def explorer(self) -> Document:
-        """Swagger UI."""
-        if swagger_folder() is None:
-            raise NotFound("Swagger UI is not served here: runtime-gateway[docs] is not installed. See /openapi.json.")
-        return _document(_EXPLORER)
+    def failure(self, error: GatewayError) -> Document:
+        """What a browser shows instead of a page."""
+        more = "".join(self._group(title, pages, "") for title, pages in self.groups.items())
+        content = (
+            f"<h1>{escape(error.title)}</h1><p>{escape(error.detail)}</p><p>Search above, or choose a page:</p>{more}"
+        )
+        return self._document(content, error.title)
 
     def asset(self, name: str) -> Document:
-        """A style sheet, script or image of these pages. Only the listed names are served, no other file."""
-        swagger = swagger_folder()
-        if name in _OWN_ASSETS:
-            path = _STATIC / name
-        elif name in _SWAGGER_ASSETS and swagger is not None:
-            path = swagger / name
-        else:
+        """A style sheet, script or picture of these pages, or the index of the search. No other file is served."""
+        if name == _INDEX:
+            return self._kept(name, lambda: Document(msgspec.json.encode(self._index()), MEDIA_TYPES[".json"]))
+        files = {path.name: path for path in (*_FILES, *self._folder.glob("pictures/*.*"))}
+        path = files.get(name)
+        if path is None or path.suffix not in MEDIA_TYPES:
             raise NotFound("There is no such file.")
-        if name not in self._rendered:
-            self._rendered[name] = Document(path.read_bytes(), MEDIA_TYPES[path.suffix])
-        return self._rendered[name]
+        return self._kept(name, lambda: Document(path.read_bytes(), MEDIA_TYPES[path.suffix]))
+
+    def _kept(self, key: str, make: Callable[[], Document]) -> Document:
+        with self._lock:
+            if key not in self._documents:
+                document = make()
+                self._documents[key] = document._replace(packed=gzip.compress(document.body))
+            return self._documents[key]
 
     @cached_property
     def _sources(self) -> Mapping[str, str]:
-        return {path.stem: path.read_text("utf-8") for path in sorted(self._folder.glob("*.md"))}
+        return {path.stem: path.read_text("utf-8") for path in sorted(self._folder.rglob("*.md"))}
 
     @cached_property
-    def _titles(self) -> Mapping[str, str]:
-        return {page: text.partition("\n")[0].lstrip("# ").strip() or page for page, text in self._sources.items()}
+    def groups(self) -> Mapping[str, list[tuple[str, str]]]:
+        """The sidebar: each section of ``index.md``, with the title and name of the pages that it links."""
+        _, *sections = re.split(r"^## ", self._sources.get("index", ""), flags=re.MULTILINE)
+        link = re.compile(r"\[([^\]]+)\]\((?:adr/)?([\w-]+)\.md\)")
+        return {title: link.findall(text) for title, _, text in (section.partition("\n") for section in sections)}
 
-    def _error(self, cls: type[GatewayError]) -> str:
-        head, cells = error_row(self._sources.get("errors", ""), cls.code)
-        rows = "".join(
-            f"<tr><th>{self._markdown.renderInline(name)}</th><td>{self._markdown.renderInline(cell)}</td></tr>"
-            for name, cell in zip(head, cells, strict=False)
+    @cached_property
+    def _renderer(self) -> "PageRenderer":
+        from gateway.api.docs_markdown import PageRenderer  # noqa: PLC0415 (slow, and few processes render a page)
+
+        return PageRenderer(self._sources, self._sources.get("glossary", ""))
+
+    def _rendered(self, name: str) -> "Rendered":
+        if name not in self._pages:
+            self._pages[name] = self._renderer.render(name, self._sources[name])
+        return self._pages[name]
+
+    def _page(self, name: str) -> Document:
+        rendered = self._rendered(name)
+        contents = "".join(
+            f'<li class="level{section.level}"><a href="#{section.anchor}">{escape(section.title)}</a></li>'
+            for section in rendered.sections
+            if section.level in {2, 3}
         )
-        return (
-            f"<h1><code>{escape(cls.code)}</code></h1><p>{escape(cls.title)}.</p><table>{rows}</table>"
+        return self._document(rendered.html, rendered.sections[0].title, name, contents)
+
+    def _error(self, cls: type[GatewayError]) -> Document:
+        head, cells = error_row(self._sources.get("errors", ""), cls.code)
+        inline = self._renderer.inline
+        pairs = zip(head, cells, strict=False)
+        rows = "".join(f"<tr><th>{inline(name)}</th><td>{inline(cell)}</td></tr>" for name, cell in pairs)
+        content = (
+            f"<h1><code>{escape(cls.code)}</code></h1><p>{escape(cls.title)}.</p>"
+            f'<div class="scroll" tabindex="0"><table>{rows}</table></div>'
             '<p><a href="/docs/errors">All error codes</a></p>'
         )
+        return self._document(content, cls.code, "errors")
 
-    def _render(self, text: str) -> str:
-        tokens = self._markdown.parse(text)
-        for index, token in enumerate(tokens):
-            if token.type == "heading_open":
-                token.attrSet("id", _slug(tokens[index + 1].content))
-            for child in token.children or ():
-                self._rewrite_link(child)
-        return str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
+    def _document(self, content: str, title: str, name: str = "", contents: str = "") -> Document:
+        """A page around ``content``, with the addresses in its attributes as clients see them."""
+        order = [("Documentation", "index"), *(page for pages in self.groups.values() for page in pages)]
+        at = next((at for at, (_, page) in enumerate(order) if page == name), None)
+        around = () if at is None else ((at - 1, "prev", "Previous"), (at + 1, "next", "Next"))
+        page = _PAGE.format(
+            title=escape(title),
+            name=name,
+            version=escape(gateway.__version__),
+            sidebar="".join(self._group(title, pages, name) for title, pages in self.groups.items()),
+            content=content,
+            contents=contents,
+            around="".join(
+                f'<a rel="{rel}" href="/docs/{order[at][1]}"><small>{text}</small> {escape(order[at][0])}</a>'
+                for at, rel, text in around
+                if 0 <= at < len(order)
+            ),
+        ).replace('="/docs/index"', '="/docs"')
+        return Document(page.replace('="/', f'="{BASE_PATH.get()}/').encode())
 
-    def _rewrite_link(self, token: "Token") -> None:
-        """Rewrite links between pages to their served paths; a link to a file that is not served is removed."""
-        target = str(token.attrGet("href") or "")
-        if not target or target.startswith(("#", "/", "http://", "https://")):
-            return
-        match = _RELATIVE_PAGE.match(target)
-        if match is not None and match["page"] in self._sources:
-            token.attrSet("href", f"/docs/{match['page']}{match['anchor'] or ''}")
-        else:
-            del token.attrs["href"]
+    def _group(self, title: str, pages: list[tuple[str, str]], current: str) -> str:
+        marks = {current: ' aria-current="page"'}
+        links = "".join(
+            f'<li><a href="/docs/{name}"{marks.get(name, "")}>{escape(text)}</a></li>' for text, name in pages
+        )
+        is_open = len(pages) <= _FOLDED or current in [name for _, name in pages]
+        return f"<details{' open' if is_open else ''}><summary>{escape(title)}</summary><ul>{links}</ul></details>"
 
-    def _kept(self, key: str, title: str, content: str) -> Document:
-        page = _PAGE.format(title=escape(title), content=content)
-        return self._rendered.setdefault(key, _document(page))
-
-
-def _document(page: str) -> Document:
-    """A page, with the addresses in its attributes as clients see them."""
-    return Document(page.replace('="/', f'="{BASE_PATH.get()}/').encode())
+    def _index(self) -> list[tuple[str, str, str, str]]:
+        """What the search finds: address below ``/docs/``, page, heading and words of each section and operation."""
+        found = []
+        for name in self._sources:
+            sections = self._rendered(name).sections
+            for section in sections:
+                target = f"{name}#{section.anchor}" if section.level > 1 else name
+                found.append((target, sections[0].title, section.title, " ".join(section.words)))
+        for path, methods in self._openapi().get("paths", {}).items():
+            for method, operation in methods.items():
+                words = f"{operation['summary']}. {operation.get('description', '')}"
+                call = f"{method.upper()} {path}"
+                found.append((f"reference#{operation['operationId']}", "API reference", call, words))
+        return found
 
 
 def error_row(text: str, code: str) -> tuple[list[str], list[str]]:
@@ -174,7 +199,3 @@ def error_row(text: str, code: str) -> tuple[list[str], list[str]]:
         elif cells[0] == f"`{code}`":
             head, found = head + columns, found + cells[1:]
     return head, found
-
-
-def _slug(heading: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-")

@@ -52,7 +52,7 @@ class Endpoints(ListenerEndpoints):
         access_log = self.access_log(route.surface, route.operation_id, route.path, self.audit(route.action))
         guarded = self._guarded(handler, route) if route.secured else handler
         tasks = self.in_flight.site if route.surface is Surface.SITE else self.in_flight.api
-        return self.endpoint(guarded, access_log, tasks, private=route.secured)
+        return self.endpoint(guarded, access_log, tasks, private=route.secured, failed=self.failed_on(route.surface))
 
     def bind_raw(
         self,

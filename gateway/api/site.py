@@ -1,27 +1,32 @@
 """The probes, the metrics, the OpenAPI document and the documentation. Only the metrics may need a key."""
 
+from asyncio import to_thread
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 from aiohttp import hdrs, web
 
-from gateway.api.docs_site import MEDIA_TYPES, DocsSite, Document
+from gateway.api.conditions import entity_tag, none_match
+from gateway.api.docs_site import MEDIA_TYPES, DocsSite
 from gateway.api.documented_errors import ANY_CALL, Errors
 from gateway.api.pipeline import Endpoints
 from gateway.api.responses import json_response, raw_json_response
 from gateway.api.route import Route, Success
-from gateway.domain.errors import NotFound, Overloaded, PermissionDenied, StoreUnavailable
+from gateway.domain.errors import GatewayError, NotFound, Overloaded, PermissionDenied, StoreUnavailable
 from gateway.domain.values import Permission
 from gateway.http.access_log import Surface
 from gateway.http.mounting import mounted
+from gateway.http.problems import problem_response
 from gateway.ports.context import RequestContext
 from gateway.telemetry.metrics import Metrics
 
-_POLICY: Final = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
 )
+"""The content security policy of every page and file."""
 
 
 class Probes:
@@ -49,37 +54,52 @@ class Probes:
 
 
 class Site:
-    """The OpenAPI document and the documentation."""
+    """The OpenAPI document and the documentation. Pages are rendered in threads, once."""
 
     def __init__(self, openapi: Callable[[], bytes], docs: DocsSite | None = None) -> None:
         self._openapi = openapi
-        self._docs = docs or DocsSite()
+        self._docs = docs or DocsSite(openapi=lambda: msgspec.json.decode(openapi()))
 
     async def openapi(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
         root, base = b'"servers":[{"url":"/"}]', mounted("/").encode()
         return raw_json_response(self._openapi().replace(root, root.replace(b"/", base)))
 
-    async def docs(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return _document(self._docs.index())
+    async def docs(self, request: web.Request, _ctx: RequestContext) -> web.Response:
+        return file_response(request, *await to_thread(self._docs.page, "index"))
 
     async def docs_page(self, request: web.Request, _ctx: RequestContext) -> web.Response:
-        return _document(self._docs.page(request.match_info["page"]))
+        return file_response(request, *await to_thread(self._docs.page, request.match_info["page"]))
 
     async def docs_error(self, request: web.Request, _ctx: RequestContext) -> web.Response:
-        return _document(self._docs.error(request.match_info["code"]))
-
-    async def docs_explorer(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
-        return _document(self._docs.explorer())
+        return file_response(request, *await to_thread(self._docs.error, request.match_info["code"]))
 
     async def docs_asset(self, request: web.Request, _ctx: RequestContext) -> web.Response:
-        return _document(self._docs.asset(request.match_info["name"]))
+        return file_response(request, *await to_thread(self._docs.asset, request.match_info["name"]))
+
+    def failed(self, error: GatewayError, request: web.Request, request_id: str) -> web.Response:
+        """An error as a page where a browser asks, else as a problem."""
+        response = problem_response(error, request_id)
+        if "text/html" in request.headers.get(hdrs.ACCEPT, ""):
+            response.body, response.headers[hdrs.CONTENT_TYPE], _ = self._docs.failure(error)
+            response.headers[hdrs.CONTENT_SECURITY_POLICY] = POLICY
+        response.headers.add(hdrs.VARY, hdrs.ACCEPT)
+        return response
 
 
-def _document(document: Document) -> web.Response:
-    return web.Response(
-        body=document.body,
-        headers={hdrs.CONTENT_TYPE: document.content_type, hdrs.CONTENT_SECURITY_POLICY: _POLICY},
-    )
+def file_response(request: web.Request, body: bytes, content_type: str, packed: bytes = b"") -> web.Response:
+    """A page or file, which browsers keep and ask about by its tag. ``packed`` is its body in gzip, if there is one."""
+    headers = {
+        hdrs.CONTENT_TYPE: content_type,
+        hdrs.CONTENT_SECURITY_POLICY: POLICY,
+        hdrs.ETAG: entity_tag(body),
+        hdrs.CACHE_CONTROL: "no-cache",
+        hdrs.VARY: hdrs.ACCEPT_ENCODING,
+    }
+    if not none_match(request.headers.get(hdrs.IF_NONE_MATCH), headers[hdrs.ETAG]):
+        return web.Response(status=304, headers=headers)
+    if packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
+        body, headers[hdrs.CONTENT_ENCODING] = packed, "gzip"
+    return web.Response(body=body, headers=headers)
 
 
 def site_route(
@@ -131,8 +151,7 @@ OPEN_PROBE_ROUTES: Final = tuple(replace(route, permission=None, secured=False) 
 
 SITE_ROUTES: Final = (
     site_route("/openapi.json", "getOpenapi", "This document", Site.openapi),
-    site_route("/docs", "getDocs", "The documentation", Site.docs, "text/html"),
-    site_route("/docs/explorer", "getExplorer", "Swagger UI", Site.docs_explorer, "text/html"),
+    site_route("/docs", "getDocs", "The documentation", Site.docs, "text/html", aliases=("/docs/",)),
     site_route(
         "/docs/assets/{name}",
         "getDocsAsset",

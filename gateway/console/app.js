@@ -71,6 +71,7 @@ function frame() {
     el("div", { class: "account" },
       el("label", { class: "inline" }, "Refresh ", interval),
       el("span", { class: "who" }, foreign(me.principal)),
+      el("a", { href: "docs" }, "Docs"),
       client.key && button("Sign out", () => { client.signOut(); signIn(); })));
 }
 

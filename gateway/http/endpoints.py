@@ -54,6 +54,8 @@ class ListenerEndpoints:
 
     base_path = ""
     """The path prefix below which clients see the listener."""
+    failed_page: Failed = staticmethod(problem)
+    """Renders the errors of what browsers show."""
 
     def __init__(
         self,
@@ -91,7 +93,7 @@ class ListenerEndpoints:
                 f"{request.method} does not work here; it takes {', '.join(allowed)}.", allowed=allowed
             )
 
-        return self.endpoint(refuse, self.access_log(surface, UNMATCHED, path), self.in_flight.site, private=True)
+        return self._site(refuse, surface, path)
 
     def unknown_path(self, surface: Surface) -> AiohttpHandler:
         """The handler for all paths that do not exist."""
@@ -99,7 +101,15 @@ class ListenerEndpoints:
         async def refuse(_request: web.Request, _ctx: RequestContext) -> web.Response:
             raise NotFound("There is no such path; /openapi.json lists those that there are.")
 
-        return self.endpoint(refuse, self.access_log(surface, UNMATCHED, UNMATCHED), self.in_flight.site, private=True)
+        return self._site(refuse, surface, UNMATCHED)
+
+    def _site(self, refuse: Handler, surface: Surface, path: str) -> AiohttpHandler:
+        access_log, failed = self.access_log(surface, UNMATCHED, path), self.failed_on(surface)
+        return self.endpoint(refuse, access_log, self.in_flight.site, private=True, failed=failed)
+
+    def failed_on(self, surface: Surface) -> Failed:
+        """What renders the errors of a surface."""
+        return self.failed_page if surface is Surface.SITE else problem
 
     def refuse_unreadable(self, request: web.BaseRequest, error: GatewayError) -> web.Response:
         """The response to a request that never reached a handler. It closes the connection."""

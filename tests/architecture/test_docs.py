@@ -10,6 +10,7 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from ruamel.yaml import YAML
 
+from gateway.api.docs_site import DocsSite
 from gateway.app import plugins
 from gateway.domain.errors import Source, error_classes
 from gateway.domain.lifecycle import Verb
@@ -42,9 +43,9 @@ def tokens(path: Path) -> Iterator[Token]:
 
 
 def links(path: Path) -> Iterator[str]:
-    """Yield the relative links of a page."""
+    """Yield the relative links and pictures of a page."""
     for token in tokens(path):
-        target = str(token.attrGet("href") or "")
+        target = str(token.attrGet("href") or token.attrGet("src") or "")
         if target and not re.match(r"[a-z]+:|/", target):
             yield target
 
@@ -59,6 +60,15 @@ def anchors(path: Path) -> set[str]:
 def test_index_links_to_every_page(path: Path):
     linked = {(DOCS / target.partition("#")[0]).resolve() for target in links(DOCS / "index.md")}
     assert path in linked | {DOCS / "index.md"}
+
+
+def test_sidebar_has_every_page_exactly_once():
+    """The sections of the index are the groups of the sidebar, and their links its pages in reading order."""
+    groups = DocsSite(DOCS).groups
+    assert list(groups) == ["Start", "Use", "Operate", "Understand", "Reference", "Decisions"]
+    pages = [page for group in groups.values() for _, page in group]
+    assert sorted([*pages, "index"]) == sorted(path.stem for path in PAGES)
+    assert pages[0] == "quickstart"
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=named)

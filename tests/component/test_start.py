@@ -37,7 +37,8 @@ NOT_NEEDED = {
     "cryptography.x509",
     "pydantic_settings",  # without RTGW_ variables
     "markdown_it",  # until someone reads the documentation
-    "swagger_ui",
+    "pygments",
+    "gateway.api.docs_markdown",
     "gateway.demo",
     "gateway.testing",
     "gateway.cli",  # except for the command itself

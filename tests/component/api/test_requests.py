@@ -258,8 +258,10 @@ async def test_an_unknown_provider_is_not_found(api: Any) -> None:
         ("/docs/api", "text/html; charset=utf-8"),
         ("/docs/errors", "text/html; charset=utf-8"),
         ("/docs/errors/not_found", "text/html; charset=utf-8"),
-        ("/docs/explorer", "text/html; charset=utf-8"),
-        ("/docs/assets/swagger-ui-bundle.js", "text/javascript"),
+        ("/docs/", "text/html; charset=utf-8"),
+        ("/docs/reference", "text/html; charset=utf-8"),
+        ("/docs/assets/reference.js", "text/javascript"),
+        ("/docs/assets/search.json", "application/json"),
     ],
 )
 async def test_the_site_needs_no_key_and_no_other_host(api: Any, target: str, content_type: str) -> None:
