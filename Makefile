@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.1
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(LOCK) --no-annotate
 
-.PHONY: help run test real faults answers tenants differential check bench memory waiting format docs new-adapter lock build clean
+.PHONY: help run test real faults answers tenants differential check bench soak waiting format docs new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,11 +54,11 @@ check: $(DEV_STAMP) ## Check lint, formatting, types and import rules
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(DEV_STAMP) ## Measure the gateway in comparison with a bare pass-through (ARGS="--only get")
+bench: $(DEV_STAMP) ## Measure the gateway beside a bare pass-through and an older version (ARGS="--quick --before HEAD~1")
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-memory: $(DEV_STAMP) ## Measure the gateway's memory over many mixed requests (N=200000)
-	@$(BIN)/python -m benchmarks.memory --requests $(or $(N),200000) $(ARGS)
+soak: $(DEV_STAMP) ## Check that memory, descriptors, tasks and objects stay flat over many mixed requests (N=1000000)
+	@$(BIN)/python -m benchmarks.soak --requests $(or $(N),1000000) $(ARGS)
 
 waiting: $(DEV_STAMP) ## Measure many callers that wait for 100 runtimes: polls, memory, the drain (N=2000)
 	@$(BIN)/python -m benchmarks.waiting --callers $(or $(N),2000) $(ARGS)

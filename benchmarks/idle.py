@@ -9,9 +9,11 @@ import contextlib
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 from urllib.parse import urlsplit
 
-from benchmarks.tunnel import Address, Places, Streams, places, resident
+from benchmarks.tunnel import Address, Place, Streams, data_settings, far_end, place
+from benchmarks.versions import ROOT, Version, serving
 
 _MESSAGE = b"\x82\x85" + bytes(4) + b"hello"
 _PING = 14
@@ -72,21 +74,21 @@ async def works(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
     return head + await reader.readexactly(len(_MESSAGE) - 2) == _MESSAGE
 
 
-async def measure(found: Places, count: int, seconds: float, silence: float) -> str:
+async def measure(found: Place, count: int, seconds: float, silence: float) -> str:
     """Open the WebSockets, wait, and use each once."""
-    balancer = Balancer(found.ours.url, silence)
+    balancer = Balancer(found.address.url, silence)
     server = await asyncio.start_server(balancer.accepted, "127.0.0.1", 0, backlog=4096)
-    address: Address = replace(found.ours, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    address: Address = replace(found.address, url=f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
     warm: Streams = await address.open()
-    before, began = resident(found.gateway.pid), time.monotonic()
+    before, began = found.gateway.resident(), time.monotonic()
     opened = [await address.open() for _ in range(count)]
     opening = time.monotonic() - began
-    each, cpu = (resident(found.gateway.pid) - before) / count / 1024, found.gateway.processor_seconds() or 0.0
+    each, cpu = (found.gateway.resident() - before) / count / 1024, found.gateway.processor_seconds()
     until = asyncio.get_running_loop().time() + seconds
     pings = await asyncio.gather(*(answer_pings(*streams, until) for streams in opened), return_exceptions=True)
-    cpu = (found.gateway.processor_seconds() or 0.0) - cpu
+    cpu = found.gateway.processor_seconds() - cpu
     alive = await asyncio.gather(*(works(*streams) for streams in opened), return_exceptions=True)
-    after = (resident(found.gateway.pid) - before) / count / 1024
+    after = (found.gateway.resident() - before) / count / 1024
     for _, writer in (warm, *opened):
         writer.transport.abort()
     server.close()
@@ -105,7 +107,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--silence", type=float, default=20, help="seconds after which the balancer cuts")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, places(folder) as found:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        far_end() as (far, _),
+        serving(Version("after", ROOT), data_settings(far, Path(name)), Path(name)) as gateway,
+    ):
+        found = place(gateway)
         print(asyncio.run(measure(found, options.count, options.seconds, options.silence)))  # noqa: T201 (the result)
 
 

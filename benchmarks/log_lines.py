@@ -1,17 +1,16 @@
 """The cost of the log lines of a get: alone, in a loop of one process; and in place, as the difference between a
 gateway that writes them and one whose log level suppresses them."""
 
-import statistics
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from typing import Final
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.load import Server, load, reading, server
-from benchmarks.servers import RUNTIME_ID, SCOPE
+from benchmarks.bench import Bench
+from benchmarks.calls import GET
+from benchmarks.load import load, median, reading
+from benchmarks.results import Row
+from benchmarks.upstream import RUNTIME_ID, SCOPE
+from benchmarks.versions import PROVIDER, provider, serving, settings
 from gateway.ports.context import RequestContext
 from gateway.telemetry.logs import Event, make_logger
 
@@ -21,37 +20,31 @@ _LINES: Final = 2
 _TIMES: Final = 1000
 
 
-def log_lines(upstream: Server, options: Namespace, folder: str, progress: Console) -> Table:
-    """Measure alternately. Figures are medians of the rounds; for a line alone, the fastest round."""
-    table = Table("work", "a line alone µs", "a line in place µs", "a get µs", "share of a get", "at most")
-    if not NAME.startswith(options.only):
-        return table
+def log_lines(bench: Bench) -> Iterator[Row]:
+    """Measure alternately. For a line alone, the fastest round; for a line in place, the median."""
+    if not bench.wanted(NAME):
+        return
+    version, ask = bench.versions[-1], reading(GET)
+    document = settings(bench.folder / "logging.db", {PROVIDER: provider(bench.upstream.url)})
+    other = settings(bench.folder / "quiet.db", {PROVIDER: provider(bench.upstream.url)})
+    alone, in_place, shares = [], [], []
     with (
-        server("gateway", upstream.url, f"{folder}/logging.db", processor=0) as logging,
-        server("quiet", upstream.url, f"{folder}/quiet.db", processor=0) as quiet,
+        serving(version, document, bench.folder) as logging,
+        serving(version, other, bench.folder, level="error") as quiet,
     ):
-        table.add_row(NAME, *_figures(logging, quiet, options, progress))
-    return table
-
-
-def _figures(logging: Server, quiet: Server, options: Namespace, progress: Console) -> Iterator[str]:
-    ask = reading(f"/v1/runtimes/bench.{RUNTIME_ID}")
-    alone, gets, differences = [], [], []
-    for number in range(options.rounds + 1):
-        progress.print(f"{NAME}: round {number} of {options.rounds}", highlight=False)
-        with_lines = load(logging, ask, options.in_flight, options.seconds).each
-        without = load(quiet, ask, options.in_flight, options.seconds).each
-        one = _alone()
-        if number:  # the first one warms up
-            alone.append(one)
-            gets.append(with_lines)
-            differences.append(with_lines - without)
-    line, in_place, get = min(alone), statistics.median(differences) / _LINES, statistics.median(gets)
-    yield f"{line * 1e6:.1f}"
-    yield f"{in_place * 1e6:.1f}"
-    yield f"{get * 1e6:.0f}"
-    yield f"{line / get:.3f} alone, {in_place / get:.3f} in place"
-    yield f"{GOAL:.2f}"
+        for counts in bench.rounds(NAME):
+            with_lines = load(logging, ask, 32, bench.seconds).each
+            without = load(quiet, ask, 32, bench.seconds).each
+            one = _alone()
+            if counts:
+                alone.append(one)
+                in_place.append((with_lines - without) / _LINES)
+                shares.append(one / with_lines)
+    row = {"part": "more", "work": NAME, "unit": "µs"}
+    yield Row(**row, measure="a line in place", after=median(in_place) * 1e6)
+    yield Row(
+        **row, measure="a line alone, its share", after=min(alone) * 1e6, ratio_after=median(shares), at_most=GOAL
+    )
 
 
 def _alone() -> float:

@@ -1,117 +1,35 @@
-"""The servers of the comparisons, each in its own process:
-``python -m benchmarks.servers NAME [UPSTREAM [STORE [OTHER]]]``.
+"""The servers around the gateway, each in its own process: ``python -m benchmarks.servers NAME [TARGET]``.
 
-``upstream`` returns fixed bytes at once, so that only the server in front of it is measured. ``passthrough`` is a bare
-aiohttp proxy of the same body. ``gateway`` is the gateway with keys, metrics and its access log (to /dev/null), without
-its read cache, which ``caching`` has; ``quiet`` logs errors only; ``configured`` is one whose
-settings are in the file UPSTREAM. ``bare`` returns the first response of its upstream
-for each path, and does nothing else. ``far``, ``relay`` and ``data`` are those of
-:mod:`benchmarks.tunnel_servers`. ``sick`` is a failing provider; the first segment of its path selects the failure.
-OTHER is the base URL of a second provider. All have the same event loop, garbage collection settings and timeouts. Each
-prints its address when it serves.
+``upstream`` is the provider of :mod:`benchmarks.upstream`. ``passthrough`` is a bare aiohttp proxy of it. ``bare``
+returns the first response of its target for each path, and does nothing else. ``sick`` is a failing provider; the first
+segment of its path selects the failure. ``far`` is a provider with an echo behind its runtime, and ``relay`` a bare
+relay to it. All have the garbage collection settings and timeouts of the gateway. Each prints its address when it
+serves.
 """
 
+import argparse
 import asyncio
-import sys
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
-from uuid import uuid4
+from urllib.parse import urlsplit
 
 import aiohttp
-import msgspec
 from aiohttp import web
 
-from gateway.app import create_app, provider_models, serving
+from benchmarks.upstream import RUNTIMES, provider, runtime, url_of
+from benchmarks.versions import KEY
+from gateway.app.event_loop import loop_factory
 from gateway.app.serving import tune_gc
-from gateway.ports.provider_settings import ProviderSettings
-from gateway.settings import (
-    AuthSettings,
-    CacheSettings,
-    GatewayKey,
-    HttpSettings,
-    Settings,
-    StoreSettings,
-    load_settings,
-)
-from gateway.telemetry.logs import make_logger
+from gateway.settings import SettingsError
 
-KEY = "benchmark-key-0123456789"
-RUNTIME_ID = "2489e9ad-2ee2-4e00-8ec9-32d5f69181c0"
-SCOPE = "acme/research"
-OTHER = "other"
 SICK_DEADLINE = 0.5
-"""The deadline of a read at the other provider, in seconds."""
+"""The deadline of a read at the sick provider, in seconds."""
 
-RUNTIMES = f"/api/v1/org/{SCOPE.replace('/', '/ws/')}/runtimes"
-
-
-def runtime(number: int = 0) -> dict[str, Any]:
-    """A durable runtime with a running instance, about 1 KB as a list row of the provider."""
-    return {
-        "id": f"{RUNTIME_ID[:-4]}{number:04x}" if number else RUNTIME_ID,
-        "key": f"agent-{number}",
-        "name": f"Agent {number}",
-        "description": None,
-        "status": "running",
-        "config_version": "v2",
-        "config_digest": "918e3197e97f7d0f092e7c82d21743d2c9f62ab51d4cee49e43e15a9ed23c8d7",
-        "project_id": "2eadae94-fff7-4579-aacf-04286ff2a667",
-        "project_key": "default",
-        "project_name": "Default",
-        "created_at": "2026-11-22T00:28:26.405393Z",
-        "updated_at": "2026-11-22T00:28:31.295928Z",
-        "owned_by_me": True,
-        "instance": {
-            "sandbox_id": "f75f4d19-6af9-41ce-9cf7-16051d4de698",
-            "provider": "e2b",
-            "provider_sandbox_id": "i085fb26c6a443a0b423d",
-            "sandbox_url": None,
-            "state": "running",
-            "created_at": "2026-11-22T00:28:31.295928Z",
-            "expires_at": "2026-11-22T01:28:31.295928Z",
-            "pause_reason": None,
-            "billed_credits": 12,
-            "running_credits": 3,
-            "estimated_total_credits": 15,
-            "total_runtime_seconds": 271,
-        },
-    }
-
-
-def upstream() -> web.Application:
-    """Serves a runtime, a list of 50, a create that returns a runtime of that name, and the user of the credentials."""
-    one = msgspec.json.encode(runtime())
-    many = msgspec.json.encode({"items": [slim(number) for number in range(50)], "next_cursor": None})
-
-    async def get(_request: web.Request) -> web.Response:
-        return web.Response(body=one, content_type="application/json")
-
-    async def listed(_request: web.Request) -> web.Response:
-        return web.Response(body=many, content_type="application/json")
-
-    async def create(request: web.Request) -> web.Response:
-        asked = msgspec.json.decode(await request.read())
-        made = msgspec.json.encode({**created, "id": str(uuid4()), "key": asked["key"]})
-        return web.Response(body=made, status=201, content_type="application/json")
-
-    async def user(_request: web.Request) -> web.Response:
-        return web.json_response({"id": "d0b6a2cc-5d4d-4c37-9f43-7d1c9d8f2a61"})
-
-    created = {**runtime(), "status": "idle", "instance": None}
-    app = web.Application()
-    app.router.add_get("/api/v1/user", user)
-    app.router.add_post(RUNTIMES, create)
-    app.router.add_get(RUNTIMES, listed)
-    app.router.add_get(RUNTIMES + "/{id}", get)
-    return app
-
-
-def slim(number: int) -> dict[str, Any]:
-    """A list row of about 400 bytes: an idle runtime, so that 50 of them are about 20 KB."""
-    row = runtime(number)
-    for name in ("config_digest", "project_name", "description"):
-        row.pop(name)
-    return {**row, "status": "idle", "instance": None, "config_digest": "918e3197e97f7d0f"}
+_SWITCH = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
+_PIECE = 1 << 16
 
 
 def passthrough(target: str) -> web.Application:
@@ -180,56 +98,89 @@ def sick() -> web.Application:
     return app
 
 
-def gateway_settings(target: str, store: Path, *, caching: bool = False, other: str = "") -> Settings:
-    """Settings with a durable provider, an optional second one at ``other``, one key, and a store in a file."""
-    model = provider_models()["durable"]
-
-    def provider(name: str, base_url: str, **more: Any) -> ProviderSettings:
-        settings = {"name": name, "api": "durable", "base_url": base_url, "token": name, "scope": SCOPE}
-        return model.model_validate({**settings, **more})
-
-    providers = [provider("bench", target)]
-    if other:
-        providers.append(provider(OTHER, other, deadlines={"get": SICK_DEADLINE}))
-    return Settings(
-        http=HttpSettings(listen="127.0.0.1:0"),
-        cache=CacheSettings(enabled=caching),
-        auth=AuthSettings(keys={"bench": GatewayKey.model_validate({"key": KEY})}),
-        store=StoreSettings.in_file(store),
-        providers={each.name: each for each in providers},
-    )
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(_PIECE):
+            writer.write(data)
+            await writer.drain()
+    except ConnectionError:
+        pass
+    finally:
+        writer.close()
 
 
-async def _serve(name: str, target: str, store: str, other: str) -> None:
-    if name in {"gateway", "caching", "quiet", "configured"}:
-        if name == "configured":
-            settings = load_settings(Path(target), provider_models=provider_models(), environ={}).settings
-        else:
-            settings = gateway_settings(target, Path(store), caching=name == "caching", other=other)
-        with open("/dev/null", "w") as nowhere:  # noqa: PTH123, ASYNC230 (opened once, before serving)
-            app = create_app(settings, logger=make_logger("error" if name == "quiet" else "info", "json", nowhere))
-            async with serving(settings, app) as addresses:
-                await _serving(addresses.api)
-        return
-    if name in {"far", "relay", "data"}:
-        from benchmarks import tunnel_servers  # noqa: PLC0415 (it imports this module)
+async def far() -> str:
+    """A provider whose runtime has an echo behind it: bytes come back as they are. Returns the provider's URL."""
 
-        if name == "data":
-            await tunnel_servers.data_plane(target, store)
-        await _serving(await (tunnel_servers.relay(target) if name == "relay" else tunnel_servers.far()))
-    alone = {"upstream": upstream, "sick": sick}
-    app = alone[name]() if name in alone else {"passthrough": passthrough, "bare": bare}[name](target)
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(_SWITCH)
+        await _pump(reader, writer)
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, backlog=4096)
+    shown, url = runtime(), url_of(server)
+    shown["instance"] |= {"sandbox_url": url, "expires_at": "2036-11-22T01:28:31Z"}
+
+    async def get(_request: web.Request) -> web.Response:
+        return web.json_response({**shown, "sandbox_token": "token-of-the-far-end"})
+
+    app = web.Application()
+    app.router.add_get(RUNTIMES + "/{id}", get)
+    app.router.add_post(RUNTIMES + "/{id}/start", get)
+    app.router.add_get("/echo", lambda _request: web.json_response(url))
+    return await _application(app)
+
+
+async def relay(target: str) -> str:
+    """Forwards the bytes of each connection to a server, with streams of asyncio and nothing else."""
+    parts = urlsplit(target)
+
+    async def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there_reader, there_writer = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(_pump(reader, there_writer), _pump(there_reader, writer))
+
+    server = await asyncio.start_server(accepted, "127.0.0.1", 0, backlog=4096)
+    return url_of(server)
+
+
+async def _application(app: web.Application) -> str:
     runner = web.AppRunner(app, access_log=None, keepalive_timeout=75)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0, backlog=1024).start()
-    await _serving(f"http://127.0.0.1:{runner.addresses[0][1]}")
+    return f"http://127.0.0.1:{runner.addresses[0][1]}"
 
 
-async def _serving(url: str) -> None:
+SERVERS: dict[str, Callable[[str], Awaitable[str]]] = {
+    "upstream": lambda _: provider(),
+    "passthrough": lambda target: _application(passthrough(target)),
+    "bare": lambda target: _application(bare(target)),
+    "sick": lambda _: _application(sick()),
+    "far": lambda _: far(),
+    "relay": relay,
+}
+
+
+async def _serve(name: str, target: str) -> None:
+    url = await SERVERS[name](target)
     tune_gc()
     print(url, flush=True)  # noqa: T201 (the parent process reads the address)
     await asyncio.Event().wait()
 
 
+def main() -> None:
+    """Serve until the process is stopped."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.servers", description=__doc__)
+    parser.add_argument("--loop", default="asyncio", choices=["asyncio", "uvloop"])
+    parser.add_argument("name", choices=SERVERS)
+    parser.add_argument("target", nargs="?", default="")
+    options = parser.parse_args()
+    try:
+        make = loop_factory(options.loop)
+    except SettingsError:  # there is no uvloop on this system
+        make = asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(_serve(options.name, options.target))
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve(*sys.argv[1:], *[""] * (5 - len(sys.argv))))
+    main()

@@ -3,17 +3,20 @@
 import asyncio
 import socket
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-from rich.console import Console
-from rich.table import Table
+from benchmarks.bench import Bench
+from benchmarks.load import Ask, Client, percentile, reading, run
+from benchmarks.processes import LOAD, Server, server
+from benchmarks.results import Row
+from benchmarks.servers import SICK_DEADLINE
+from benchmarks.upstream import RUNTIME_ID
+from benchmarks.versions import PROVIDER, provider, serving, settings
 
-from benchmarks.load import Ask, Client, Server, percentile, reading, server
-from benchmarks.servers import OTHER, RUNTIME_ID
+OTHER: Final = "other"
 
 SICKNESSES: Final = {
     "beside a provider that hangs": "hang",
@@ -22,6 +25,7 @@ SICKNESSES: Final = {
     "beside one that answers 500": "500",
 }
 
+_OF_OTHER: Final[dict[str, Any]] = {"token": "other", "deadlines": {"get": SICK_DEADLINE}}  # another account
 GOAL: Final = 1.20
 """The highest allowed ratio of the two p99."""
 
@@ -44,7 +48,7 @@ class _Paced(Client):
         if now + self._every >= self._until:
             super()._again(self._until)
         else:
-            asyncio.get_running_loop().call_later(max(self._began + self._every - now, 0), self._ask)
+            asyncio.get_running_loop().call_later(max(self._began + self._every - now, 0), self.ask)
 
     def leave(self) -> None:
         """Stop without waiting for a response."""
@@ -77,7 +81,7 @@ async def _measure(url: str, seconds: float) -> tuple[list[float], int]:
         return made
 
     callers, beside = await asyncio.gather(
-        connect(_Healthy, "bench", _HEALTHY, healthy), connect(_Paced, OTHER, _OTHERS, others)
+        connect(_Healthy, PROVIDER, _HEALTHY, healthy), connect(_Paced, OTHER, _OTHERS, others)
     )
     await asyncio.gather(*(caller.done for caller in callers))
     for caller in beside:
@@ -93,37 +97,46 @@ def _refusing() -> Iterator[str]:
         yield f"http://127.0.0.1:{reserved.getsockname()[1]}"
 
 
-def beside_the_sick(upstream: Server, options: Namespace, folder: str, progress: Console) -> Table:
+def beside_the_sick(bench: Bench) -> Iterator[Row]:
     """Measure alternately a gateway whose other provider is healthy and one whose other provider fails, under the same
     load. Figures are over the response times of all rounds."""
-    table = Table("work", "p50 ms well : sick", "p99 ms well : sick", "p99 ratio", "at most", "its answers well : sick")
-    chosen = {name: mode for name, mode in SICKNESSES.items() if name.startswith(options.only)}
+    chosen = {name: mode for name, mode in SICKNESSES.items() if bench.wanted(name)}
     if not chosen:
-        return table
+        return
     with (
         _refusing() as nowhere,
-        server("sick", processor=1) as sick,
-        server("gateway", upstream.url, f"{folder}/well.db", upstream.url, processor=0) as well,
+        server("sick", processor=LOAD) as sick,
+        _gateway(bench, "well", bench.upstream.url) as well,
     ):
         for name, mode in chosen.items():
-            other = nowhere if mode == "refuse" else f"{sick.url}/{mode}"
-            with server("gateway", upstream.url, f"{folder}/{mode}.db", other, processor=0) as ill:
-                table.add_row(name, *_figures(name, well, ill, options, progress))
-    return table
+            with _gateway(bench, mode, nowhere if mode == "refuse" else f"{sick.url}/{mode}") as ill:
+                yield from _rows(bench, name, well, ill)
 
 
-def _figures(name: str, well: Server, ill: Server, options: Namespace, progress: Console) -> Iterator[str]:
+@contextmanager
+def _gateway(bench: Bench, name: str, other: str) -> Iterator[Server]:
+    providers = {
+        PROVIDER: provider(bench.upstream.url),
+        OTHER: provider(other, **_OF_OTHER),
+    }
+    folder = bench.folder / name
+    folder.mkdir()
+    with serving(bench.versions[-1], settings(folder / "gateway.db", providers), folder) as gateway:
+        yield gateway
+
+
+def _rows(bench: Bench, name: str, well: Server, ill: Server) -> Iterator[Row]:
     times: dict[Server, list[float]] = {well: [], ill: []}
     answers = {well: 0, ill: 0}
-    for number in range(options.rounds + 1):
-        progress.print(f"{name}: round {number} of {options.rounds}", highlight=False)
+    for counts in bench.rounds(name):
         for gateway in (well, ill):
-            took, others = asyncio.run(_measure(gateway.url, options.seconds))
-            if number:  # the first one warms up
+            took, others = run(_measure(gateway.url, bench.seconds))
+            if counts:
                 times[gateway] += took
                 answers[gateway] += others
-    for percent in (50, 99):
-        yield " : ".join(f"{percentile(took, percent) * 1000:.2f}" for took in times.values())
-    yield f"{percentile(times[ill], 99) / percentile(times[well], 99):.2f}"
-    yield f"{GOAL:.2f}"
-    yield " : ".join(map(str, answers.values()))
+    part = {"part": "more", "work": name, "beside_name": "beside a healthy one"}
+    for percent, goal in {50: None, 99: GOAL}.items():
+        healthy, sick = (percentile(times[gateway], percent) * 1000 for gateway in (well, ill))
+        more = {"beside": healthy, "after": sick, "ratio_after": sick / healthy, "at_most": goal}
+        yield Row(**part, measure=f"p{percent}", unit="ms", **more)
+    yield Row(**part, measure="answers of the other one", unit="", beside=answers[well], after=answers[ill])

@@ -1,32 +1,25 @@
 """The start of a gateway with a provider of every API, until ``/readyz`` answers 200, beside ``import aiohttp`` alone;
-and its resident memory then."""
+and its resident memory then, with issuers of tokens and the data plane."""
 
 import json
-import os
 import resource
 import signal
-import statistics
 import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from argparse import Namespace
-from pathlib import Path
-from typing import Final, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple
 
-from rich.console import Console
-from rich.table import Table
-
-from benchmarks.load import Server
-from benchmarks.servers import KEY
+from benchmarks.bench import Bench, compared
+from benchmarks.processes import SERVER, free_port, pin, resident, until_answers
+from benchmarks.results import Row
+from benchmarks.versions import Version, settings
 from gateway.app import plugins
 
 NAME: Final = "start to /readyz"
-GOAL: Final = 3.0
-MEMORY_GOAL: Final = 90
-_ADDRESS: Final = "127.0.0.1:18437"
-_LOOK_EVERY: Final = 0.005
+MEMORY: Final = "memory of an idle worker"
+_IMPORT: Final = "import aiohttp"
+_MIB: Final = 1 << 20
 
 
 class _Run(NamedTuple):
@@ -35,72 +28,60 @@ class _Run(NamedTuple):
     memory: float = 0.0
 
 
-def start(upstream: Server, options: Namespace, folder: str, progress: Console) -> Table:
-    """Measure alternately. Figures are medians of the rounds."""
-    table = Table(
-        "work", "aiohttp ms", "gateway ms", "ratio", "goal", "processor ms each", "their ratio", "MiB", "goal"
-    )
-    if not NAME.startswith(options.only):
-        return table
-    settings = _settings(upstream, Path(folder))
-    bare, ours = [], []
-    for number in range(options.rounds + 1):
-        progress.print(f"{NAME}: round {number} of {options.rounds}", highlight=False)
-        runs = _run("-c", "import aiohttp"), _run("-m", "gateway", "serve", "--config", str(settings), serves=True)
-        if number:  # the first one warms up
-            bare.append(runs[0])
-            ours.append(runs[1])
-    one, other = (_Run(*map(statistics.median, zip(*runs, strict=True))) for runs in (bare, ours))
-    table.add_row(
-        NAME,
-        f"{one.seconds * 1000:.0f}",
-        f"{other.seconds * 1000:.0f}",
-        f"{statistics.median(b.seconds / a.seconds for a, b in zip(bare, ours, strict=True)):.2f}",
-        f"{GOAL:.2f}",
-        f"{one.processor * 1000:.0f} : {other.processor * 1000:.0f}",
-        f"{statistics.median(b.processor / a.processor for a, b in zip(bare, ours, strict=True)):.2f}",
-        f"{other.memory:.0f}",
-        str(MEMORY_GOAL),
-    )
-    return table
+def start(bench: Bench) -> Iterator[Row]:
+    """Measure alternately."""
+    if not bench.wanted(NAME, MEMORY):
+        return
+    runs: dict[str, list[_Run]] = defaultdict(list)
+    port = free_port()
+    file = bench.folder / "start.yaml"
+    file.write_text(json.dumps(_settings(bench, port)))
+    for counts in bench.rounds(NAME):
+        measured = {_IMPORT: _run(bench.versions[-1], "-c", "import aiohttp")}
+        for version in bench.versions:
+            command = ("-m", "gateway", "serve", "--config", str(file))
+            measured[version.name] = _run(version, *command, ready=f"http://127.0.0.1:{port}/readyz")
+        if counts:
+            for name, run in measured.items():
+                runs[name].append(run)
+    part = {"part": "goals", "work": NAME, "unit": "ms", "at_most": 3.0}
+    for measure, of in {"time": "seconds", "processor time": "processor"}.items():
+        figures = {name: [getattr(run, of) * 1000 for run in each] for name, each in runs.items()}
+        yield compared({**part, "measure": measure}, figures, _IMPORT)
+    memory = {name: [run.memory for run in each] for name, each in runs.items() if name != _IMPORT}
+    row = {"part": "goals", "work": MEMORY, "measure": "resident", "unit": "MiB", "at_most": 90.0}
+    yield compared(row, memory)
 
 
-def _settings(upstream: Server, folder: Path) -> Path:
-    file = folder / "start.yaml"
+def _settings(bench: Bench, port: int) -> dict[str, Any]:
     providers = {
-        plugin.demo.provider: {"api": api, "base_url": upstream.url, "token": "t", "scope": plugin.demo.scope}
+        plugin.demo.provider: {"api": api, "base_url": bench.upstream.url, "token": "t", "scope": plugin.demo.scope}
         for api, plugin in plugins().items()
     }
-    document = {
-        "version": 1,
-        "http": {"listen": _ADDRESS},
-        "data": {"enabled": True, "listen": "127.0.0.1:0"},
-        "auth": {"keys": {"bench": {"key": KEY}}},
-        "providers": providers,
-    }
-    file.write_text(json.dumps(document))
-    return file
+    made = settings(bench.folder / "start.db", providers, http={"listen": f"127.0.0.1:{port}"})
+    issuer = {"issuer": "https://login.example", "audience": "runtime-gateway", "jwks": f"{bench.upstream.url}/jwks"}
+    made["auth"]["jwt"] = [{**issuer, "name": "login", "template": "bench"}]
+    return {**made, "data": {"enabled": True, "listen": "127.0.0.1:0"}}
 
 
-def _run(*arguments: str, serves: bool = False) -> _Run:
-    """Run Python until it ends, or until it serves; then it is ended."""
+def _run(version: Version, *arguments: str, ready: str = "") -> _Run:
+    """Run Python until it ends, or until the URL ``ready`` answers; then it is killed."""
     used, began = _children(), time.perf_counter()
-    process = subprocess.Popen(  # noqa: S603 (Python itself)
-        [sys.executable, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    memory = 0.0
-    if serves:
-        while not _ready():
-            if process.poll() is not None:
-                raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}")
-            time.sleep(_LOOK_EVERY)
-        seconds = time.perf_counter() - began
-        memory = _resident(process.pid)
-        process.send_signal(signal.SIGKILL)  # so that nothing of its end is counted
-        process.wait()
-    else:
-        process.wait()
-        seconds = time.perf_counter() - began
+    options: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": version.folder}
+    with subprocess.Popen([version.python, *arguments], text=True, **options) as process:  # noqa: S603 (Python itself)
+        pin(process.pid, SERVER)
+        memory = 0.0
+        if ready:
+            try:
+                until_answers(process, ready)
+                seconds = time.perf_counter() - began
+                memory = resident(process.pid) / _MIB
+            finally:
+                process.send_signal(signal.SIGKILL)  # so that nothing of its end is counted
+                process.wait()
+        else:
+            process.wait()
+            seconds = time.perf_counter() - began
     return _Run(seconds, _children() - used, memory)
 
 
@@ -108,17 +89,3 @@ def _children() -> float:
     """Processor seconds of all processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _ready() -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{_ADDRESS}/readyz", timeout=5) as response:
-            return bool(response.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _resident(pid: int) -> float:
-    """In MiB."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)

@@ -1,10 +1,8 @@
 """The tunnel of the data plane, compared with a bare relay: throughput, latency, and memory of idle WebSockets."""
 
 import asyncio
-import os
-import statistics
 import time
-from argparse import Namespace
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,16 +11,19 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import aiohttp
-from rich.console import Console
-from rich.table import Table
 
-from benchmarks.load import Server, percentile, server
-from benchmarks.servers import KEY, RUNTIME_ID
+from benchmarks.bench import Bench, compared
+from benchmarks.load import percentile, run
+from benchmarks.processes import LOAD, Server, server
+from benchmarks.results import Row
+from benchmarks.upstream import RUNTIME_ID
+from benchmarks.versions import KEY, PROVIDER, provider, settings
 
 NAME: Final = "tunnel of the data plane"
+SOCKET: Final = "idle WebSocket in the data plane"
+RELAY: Final = "relay"
 _PIECE: Final = b"\x82\xff" + (1 << 16).to_bytes(8, "big") + bytes(4 + (1 << 16))
 _SMALL: Final = b"\x82\xe4" + bytes(4 + 100)
-_IDLE: Final = 500
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
@@ -50,28 +51,32 @@ class Address:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """The same far end: directly, through the relay, and through the gateway."""
+class Place:
+    """The address of a WebSocket through a gateway, and that gateway."""
 
-    direct: Address
-    relay: Address
-    ours: Address
+    address: Address
     gateway: Server
 
 
 @contextmanager
-def places(folder: str) -> Iterator[Places]:
-    """Start the servers."""
-    with server("far", processor=1) as far:
-        direct = f"http://127.0.0.1:{asyncio.run(_json(far.url + '/echo'))}"
-        with (
-            server("relay", direct, processor=0) as relay,
-            server("data", far.url, f"{folder}/data.db", processor=0) as gateway,
-        ):
-            path = f"{gateway.url}/v1/runtimes/bench.{RUNTIME_ID}/connections"
-            given = asyncio.run(_json(path, {"ttl": 86_400}))["items"][0]
-            ours = Address(given["url"], given["token"])
-            yield Places(Address(direct, "t"), Address(relay.url, "t"), ours, gateway)
+def far_end() -> Iterator[tuple[Server, Address]]:
+    """A provider, and the address of the echo behind its runtime."""
+    with server("far", processor=LOAD) as far:
+        yield far, Address(asyncio.run(_json(f"{far.url}/echo")), "t")
+
+
+def data_settings(far: Server, folder: Path) -> dict[str, Any]:
+    """The settings of a gateway with a data plane."""
+    http = {"max_connections": 5000, "max_idle_connections_per_address": 5000}
+    data = {"enabled": True, "listen": "127.0.0.1:0", "max_connections": 5000}
+    return settings(folder / "data.db", {PROVIDER: provider(far.url)}, http=http, data=data)
+
+
+def place(gateway: Server) -> Place:
+    """Make a connection of the runtime."""
+    path = f"{gateway.url}/v1/runtimes/{PROVIDER}.{RUNTIME_ID}/connections"
+    given = asyncio.run(_json(path, {"ttl": 86_400}))["items"][0]
+    return Place(Address(given["url"], given["token"]), gateway)
 
 
 async def _json(url: str, body: Any = None) -> Any:
@@ -114,57 +119,49 @@ async def round_trips(address: Address, seconds: float) -> list[float]:
     return took
 
 
-def resident(pid: int) -> int:
-    """The resident memory of a process in bytes."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-async def memory_each(found: Places) -> float:
+async def memory_each(there: Place, count: int) -> float:
     """Bytes of the gateway per idle WebSocket, its connection to the runtime included. Some are opened before, so that
     what a first connection makes is not counted."""
-    first = [await found.ours.open() for _ in range(20)]
-    before = resident(found.gateway.pid)
-    opened = [await found.ours.open() for _ in range(_IDLE)]
+    first = [await there.address.open() for _ in range(20)]
+    before = there.gateway.resident()
+    opened = [await there.address.open() for _ in range(count)]
     for reader, writer in opened:  # each has been used once
         writer.write(_SMALL)
         await reader.readexactly(len(_SMALL))
-    each = (resident(found.gateway.pid) - before) / _IDLE
+    each = (there.gateway.resident() - before) / count
     for _, writer in (*first, *opened):
         writer.transport.abort()
     return each
 
 
-def tunnel(options: Namespace, folder: str, progress: Console) -> Table:
-    """Measure, unless ``--only`` excludes it."""
-    table = Table(
-        "work", "relay MB/s", "gateway MB/s", "ratio", "goal", "added p50, p99 ms", "goal", "KiB idle", "goal"
-    )
-    if not NAME.startswith(options.only):
-        return table
-    speeds: list[tuple[float, float]] = []
-    took: list[tuple[list[float], list[float]]] = []
-    with places(folder) as found:
-        for number in range(options.rounds + 1):
-            progress.print(f"{NAME}: round {number} of {options.rounds}", highlight=False)
-            speed = tuple(asyncio.run(throughput(one, options.seconds)) for one in (found.relay, found.ours))
-            trips = tuple(asyncio.run(round_trips(one, options.seconds)) for one in (found.direct, found.ours))
-            if number:  # the first one warms up
-                speeds.append((speed[0], speed[1]))
-                took.append((trips[0], trips[1]))
-        each = asyncio.run(memory_each(found)) if Path("/proc/self/statm").exists() else float("nan")
-    added = [
-        statistics.median(percentile(ours, percent) - percentile(direct, percent) for direct, ours in took) * 1000
-        for percent in (50, 99)
-    ]
-    table.add_row(
-        NAME,
-        *(f"{statistics.median(speed[which] for speed in speeds) / 1e6:.0f}" for which in (0, 1)),
-        f"{statistics.median(ours / bare for bare, ours in speeds):.2f}",
-        "0.80",
-        f"{added[0]:.2f}, {added[1]:.2f}",
-        "0.20",
-        f"{each / 1024:.0f}",
-        "40",
-    )
-    return table
+def tunnel(bench: Bench) -> Iterator[Row]:
+    """Measure alternately."""
+    if not bench.wanted(NAME):
+        return
+    speeds: dict[str, list[float]] = defaultdict(list)
+    added: dict[tuple[str, int], list[float]] = defaultdict(list)
+    with (
+        far_end() as (far, direct),
+        server("relay", direct.url, loop=bench.options.loop) as relay,
+        bench.gateways(lambda folder: data_settings(far, folder)) as gateways,
+    ):
+        places = {name: place(gateway) for name, gateway in gateways.items()}
+        through = {RELAY: Address(relay.url, "t"), **{name: there.address for name, there in places.items()}}
+        for counts in bench.rounds(NAME):
+            speed = {name: run(throughput(each, bench.seconds)) for name, each in through.items()}
+            alone = run(round_trips(direct, bench.seconds))
+            trips = {name: run(round_trips(each, bench.seconds)) for name, each in through.items()}
+            if counts:
+                for name in through:
+                    speeds[name].append(speed[name] / 1e6)
+                    for percent in (50, 99):
+                        added[name, percent].append(
+                            (percentile(trips[name], percent) - percentile(alone, percent)) * 1000
+                        )
+        idle = {name: [run(memory_each(there, bench.options.idle)) / 1024] for name, there in places.items()}
+    part = {"part": "goals", "work": NAME}
+    yield compared({**part, "measure": "bytes", "unit": "MB/s", "at_least": 0.8}, speeds, RELAY)
+    for percent, goal in {50: 0.2, 99: None}.items():
+        row = {**part, "measure": f"added p{percent} of a round trip", "unit": "ms", "at_most": goal}
+        yield compared(row, {name: added[name, percent] for name in through})
+    yield compared({**part, "work": SOCKET, "measure": "resident, both sides", "unit": "KiB", "at_most": 40.0}, idle)

@@ -27,8 +27,8 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
-from benchmarks.memory import resident
-from benchmarks.servers import KEY
+from benchmarks.processes import resident
+from benchmarks.versions import KEY
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR
 from gateway.testing.processes import running
@@ -172,17 +172,17 @@ async def measure(callers: int, runtimes: int, seconds: float) -> None:
     ):
         await _until(lambda: _is_ready(client))
         made = [await _created(client, number) for number in range(runtimes)]
-        _say(f"memory without callers: {resident(gateway.pid):.1f} MiB")
+        _say(f"memory without callers: {resident(gateway.pid) / (1 << 20):.1f} MiB")
         crowd = Callers(url)
         tasks = await _gathered(crowd, made, callers, client)
         _say(f"{callers} callers wait: {await polls.counted(seconds)}")
-        _say(f"memory: {resident(gateway.pid):.1f} MiB")
+        _say(f"memory: {resident(gateway.pid) / (1 << 20):.1f} MiB")
         now, began = now + 60, time.monotonic()
         await _until(lambda: crowd.all_know(callers))
         _say(f"all {callers} know of a change after {time.monotonic() - began:.1f} s")
         await _until(lambda: _all_wait(client, callers))
         _say(f"nothing changes: {await polls.counted(seconds)}")
-        _say(f"memory: {resident(gateway.pid):.1f} MiB")
+        _say(f"memory: {resident(gateway.pid) / (1 << 20):.1f} MiB")
         began = time.monotonic()
         gateway.send_signal(signal.SIGTERM)
         ended = await asyncio.gather(*tasks, return_exceptions=True)

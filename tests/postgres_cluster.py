@@ -1,7 +1,7 @@
 """A temporary PostgreSQL for tests: a cluster in a temporary folder, on a unix socket, removed at the end.
 
-It does not flush to disk, so it is for tests only. PostgreSQL refuses to run as root, so root starts it as the user
-``postgres``, or as ``nobody`` if that user does not exist.
+It does not flush to disk, so it is for tests only; the benchmarks ask for one that does. PostgreSQL refuses to run as
+root, so root starts it as the user ``postgres``, or as ``nobody`` if that user does not exist.
 """
 
 import os
@@ -36,11 +36,17 @@ class PostgresCluster:
         """The URL of a database."""
         return f"postgresql://postgres@/{database}?host={self.folder}"
 
+    def create(self, database: str) -> None:
+        """Create a database."""
+        programs = binaries()
+        assert programs is not None
+        _run(_owner(), self.folder, programs / "createdb", "-h", self.folder, "-U", "postgres", database)
+
 
 @contextmanager
-def postgres_cluster() -> Iterator[PostgresCluster]:
-    """Create a cluster, run it and remove it. Raises ``RuntimeError`` if PostgreSQL is not installed, or if it does not
-    start; then with PostgreSQL's output."""
+def postgres_cluster(*, durable: bool = False) -> Iterator[PostgresCluster]:
+    """Create a cluster, run it and remove it. One that is ``durable`` flushes each commit to disk. Raises
+    ``RuntimeError`` if PostgreSQL is not installed, or if it does not start; then with PostgreSQL's output."""
     programs = binaries()
     if programs is None:
         raise RuntimeError("PostgreSQL is not installed")
@@ -52,7 +58,8 @@ def postgres_cluster() -> Iterator[PostgresCluster]:
             os.chown(folder, owner.pw_uid, owner.pw_gid)
         data = folder / "data"
         _run(owner, folder, programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = " ".join(f"-c {setting}={value or chr(39) * 2}" for setting, value in _SETTINGS.items())
+        settings = {**_SETTINGS, **({"fsync": "on", "full_page_writes": "on"} if durable else {})}
+        options = " ".join(f"-c {setting}={value or chr(39) * 2}" for setting, value in settings.items())
         control = (programs / "pg_ctl", "-D", data, "-w")
         _run(owner, folder, *control, "-l", folder / "log", "-o", f"-k {folder} {options}", "start")
         try:

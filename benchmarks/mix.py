@@ -1,33 +1,25 @@
-"""Memory of one gateway process over many mixed requests: ``python -m benchmarks.memory --requests 200000``.
+"""Mixed requests to one gateway in front of emulators that fail now and then: reads, waiting ones too, lists, creates,
+stops and deletes, configs, event streams, the dialects, the pass-through, and errors of all kinds, at random from a
+seed."""
 
-The gateway is a process of its own, in front of an emulator of every provider API in this process. The requests are
-reads, lists, creates, stops and deletes, configs, the dialects, the pass-through, and errors of all kinds, at random
-from a seed. The resident memory is read at equal distances, between which the emulators start empty again.
-"""
-
-import argparse
 import asyncio
 import itertools
 import json
 import random
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
 from typing import Any, Final
 
 import aiohttp
 
-from benchmarks.load import server
-from benchmarks.servers import KEY
 from gateway.app import create_emulator, plugins
 from gateway.testing.emulator import EMULATOR, Emulator
+from gateway.testing.faults import parse_rules
 from gateway.testing.processes import running
 
-SAMPLES: Final = 20
 KINDS: Final = {"durable": "durable", "bctrl": "browser", "bctrl_browsers": "browser"}
+_FILLS_WITHIN: Final = 120.0
 _KEPT: Final = 10  # runtimes per provider that reads are about
 _DIALECTS: Final = {
     "durable": "/durable/api/v1/org/acme/ws/research/runtimes",
@@ -35,6 +27,20 @@ _DIALECTS: Final = {
     "bctrl_browsers": "/bctrl_browsers/v1/browsers",
 }
 _NATIVE: Final = {"durable": "/api/v1/user", "bctrl": "/v1/workspaces", "bctrl_browsers": "/v1/auth/whoami"}
+_FAILING: Final = ("create", "get", "list", "start", "stop", "delete")
+FAULTS: Final[Sequence[dict[str, Any]]] = (
+    {"fault": "status", "status": 500},
+    {"fault": "status", "status": 503, "retry_after": 0},
+    {"fault": "status_after", "status": 500},
+    {"fault": "commit_late", "seconds": 0.05},
+    {"fault": "delay_before", "seconds": 0.05},
+    {"fault": "drop_before"},
+    {"fault": "drop_after"},
+    {"fault": "half_body"},
+    {"fault": "malformed_json"},
+    {"fault": "html"},
+    {"fault": "other_answer"},
+)
 _MISSING: Final = "00000000-0000-4000-8000-000000000000"
 
 
@@ -50,11 +56,12 @@ class Mix:
         self.statuses: Counter[str] = Counter()
 
     async def fill(self) -> None:
-        """Create the runtimes that reads are about."""
+        """Create the runtimes that reads are about. Raises ``TimeoutError`` if that is impossible."""
         self.runtimes = {name: [] for name in self._providers}
-        for name in self._providers:
-            for _ in range(_KEPT):
-                await self._create(name)
+        async with asyncio.timeout(_FILLS_WITHIN):
+            for name, made in self.runtimes.items():
+                while len(made) < _KEPT:  # a breaker may still be open
+                    await self._create(name)
 
     async def one(self) -> None:
         """Send one request."""
@@ -68,8 +75,10 @@ class Mix:
             self._dialect,
             self._error,
             self._config,
+            self._stream,
+            self._wait,
         )
-        (kind,) = self._chance.choices(kinds, weights=(30, 10, 5, 3, 15, 15, 17, 5))
+        (kind,) = self._chance.choices(kinds, weights=(30, 10, 5, 3, 15, 15, 15, 5, 1.9, 0.1))
         await kind(name)
 
     async def _call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
@@ -82,6 +91,17 @@ class Mix:
 
     async def _read(self, name: str) -> None:
         await self._call("GET", f"/v1/runtimes/{self._chance.choice(self.runtimes[name])}")
+
+    async def _wait(self, name: str) -> None:
+        await self._call("GET", f"/v1/runtimes/{self._chance.choice(self.runtimes[name])}?wait=1")
+
+    async def _stream(self, name: str) -> None:
+        """The first event of a stream; then the client leaves."""
+        path = f"/v1/runtimes/{self._chance.choice(self.runtimes[name])}/events"
+        async with self._client.get(path) as response:
+            self.statuses[f"stream {response.status}"] += 1
+            await response.content.readany()
+            response.close()
 
     async def _list(self, name: str) -> None:
         query = self._chance.choice(["", "?limit=5", f"?provider={name}", "?name=none", "?state=running"])
@@ -129,12 +149,6 @@ class Mix:
         await self._call(method, path, body, **headers)
 
 
-def resident(pid: int) -> float:
-    """The resident memory of a process, in MiB."""
-    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS:")]
-    return int(line.split()[1]) / 1024
-
-
 @asynccontextmanager
 async def emulated() -> AsyncIterator[tuple[dict[str, dict[str, Any]], list[Emulator]]]:
     """Run an emulator of each API. Yield the settings of the providers, and the emulators."""
@@ -151,41 +165,19 @@ async def emulated() -> AsyncIterator[tuple[dict[str, dict[str, Any]], list[Emul
         yield settings, emulators
 
 
-async def measure(requests: int, at_once: int, seconds: float, seed: int) -> None:
-    """Send the requests, and print the memory after each share of them. Stops early after ``seconds``."""
-    began = time.monotonic()
-    async with emulated() as (providers, emulators):
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / "gateway.yaml"
-            document = {
-                "version": 1,
-                "http": {"listen": "127.0.0.1:0"},
-                "auth": {"keys": {"bench": {"key": KEY}}},
-                "store": {"url": f"sqlite:///{folder}/gateway.db"},
-                "providers": providers,
-            }
-            file.write_text(json.dumps(document))
-            with server("configured", str(file), processor=0) as gateway:
-                connector = aiohttp.TCPConnector(limit=at_once)
-                headers = {"Authorization": f"Bearer {KEY}"}
-                async with aiohttp.ClientSession(gateway.url, headers=headers, connector=connector) as client:
-                    mix = Mix(client, {name: each["api"] for name, each in providers.items()}, seed)
-                    samples = []
-                    for sample in range(SAMPLES + 1):
-                        for emulator in emulators:
-                            emulator.reset()
-                        await mix.fill()
-                        sent = sample * (requests // SAMPLES)
-                        samples.append(resident(gateway.pid))
-                        print(f"{sent:>9,} {samples[-1]:8.1f} MiB {time.monotonic() - began:7.0f} s", flush=True)  # noqa: T201
-                        if sample == SAMPLES or time.monotonic() - began > seconds:
-                            break
-                        await _share(mix, requests // SAMPLES, at_once)
-    half = len(samples) // 2
-    print(f"growth of the second half: {samples[-1] - samples[half]:.1f} MiB\n{dict(mix.statuses.most_common())}")  # noqa: T201
+def fail(emulator: Emulator) -> None:
+    """Let some calls fail from now on, each in one of many ways."""
+    operations = sorted(set(emulator.operations.values()))
+    failing = [operation for operation in operations if operation in _FAILING]
+    rules = [
+        {**fault, "operation": operation, "probability": 0.004, "seed": number}
+        for number, (operation, fault) in enumerate(itertools.product(failing, FAULTS))
+    ]
+    emulator.faults.add(parse_rules(rules, operations))
 
 
-async def _share(mix: Mix, count: int, at_once: int) -> None:
+async def share(mix: Mix, count: int, at_once: int) -> None:
+    """Send so many requests."""
     left = iter(range(count))
 
     async def work() -> None:
@@ -195,18 +187,3 @@ async def _share(mix: Mix, count: int, at_once: int) -> None:
     async with asyncio.TaskGroup() as group:
         for _ in range(at_once):
             group.create_task(work())
-
-
-def main() -> None:
-    """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.memory", description=__doc__)
-    parser.add_argument("--requests", type=int, default=200_000)
-    parser.add_argument("--in-flight", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=1800, help="stop at the first sample after this time")
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
-    asyncio.run(measure(options.requests, options.in_flight, options.seconds, options.seed))
-
-
-if __name__ == "__main__":
-    main()
