@@ -15,6 +15,7 @@ from tests.architecture.test_adapter_folders import FILES
 ROOT = Path(__file__).parents[2]
 COPIED = (
     "adapters",
+    "benchmarks",
     "config",
     "docs",
     "gateway",
