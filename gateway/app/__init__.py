@@ -26,6 +26,7 @@ from gateway.app.folders import discover
 from gateway.app.move_wiring import assemble_moves
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, in_background, listening, serve_until_signal
+from gateway.app.usage_wiring import sampling
 from gateway.app.worker import Place, joined
 from gateway.dataplane.app import create_data_plane
 from gateway.ports.clock import Clock, SystemClock
@@ -219,7 +220,10 @@ def create_app(
         await rates.close()
 
     measured = in_background(partial(measure_loop_lag, metrics, clock)), in_background(history.keep)
-    app.cleanup_ctx.extend((providers, creates.running, partial(moving, trail), access.running, moves, *measured))
+    sampled = sampling(settings, fleet, services, creates.lead, metrics=metrics, logger=logger)
+    app.cleanup_ctx.extend(
+        (providers, creates.running, partial(moving, trail), access.running, moves, *measured, *sampled)
+    )
     return app
 
 

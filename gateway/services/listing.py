@@ -79,6 +79,8 @@ class ListService:
         self._fleet = fleet
         self._sealer = sealer
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
+        self.on_whole: Callable[[Provider, Sequence[Runtime]], None] | None = None
+        """Called with all runtimes of a provider in a scope, if one page without a filter has all of them."""
 
     async def page(self, query: ListQuery, ctx: RequestContext) -> ListedPage:
         """One page. One that the filter makes short is filled from further pages of the providers.
@@ -94,6 +96,10 @@ class ListService:
         for participant in participants:
             participant.progress = progress.setdefault(participant.key, Progress(since=since))
         await self._collect(participants, query, ctx)
+        if self.on_whole is not None and query.cursor is None and not query.thins and not ctx.principal.confined:
+            for p in participants:
+                if p.progress.done and p.failure is None:
+                    self.on_whole(p.provider, p.items)
         failures = [(p.provider.name, p.failure) for p in participants if p.failure is not None]
         none_answered = query.cursor is None and all(p.failure and not p.answered for p in participants)
         if failures and (none_answered or not query.partial):

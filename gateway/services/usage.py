@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 from cachetools import LRUCache
 from msgspec import UNSET, UnsetType
@@ -19,7 +19,7 @@ from gateway.domain.pages import Incomplete, ListWarning
 from gateway.domain.runtime import Cost, Model, Runtime
 from gateway.ports.context import RequestContext
 from gateway.services.access.me import instant
-from gateway.services.fleet import Fleet
+from gateway.services.fleet import Fleet, Provider
 from gateway.services.listing import ListQuery, ListService
 from gateway.services.participants import Participant, incomplete, warnings_of
 from gateway.services.specs import SpecKeeper
@@ -89,6 +89,13 @@ class Tally:
     priced: int = 0
     credits: Counter[str] = field(default_factory=Counter)
 
+    @classmethod
+    def of(cls, runtimes: Iterable[Runtime]) -> Self:
+        tally = cls()
+        for runtime in runtimes:
+            tally.add(runtime)
+        return tally
+
     def add(self, runtime: Runtime) -> None:
         self.counts[runtime.kind, runtime.state] += 1
         if runtime.cost:
@@ -140,6 +147,8 @@ class UsageService:
         self._fleet = fleet
         self._listing = listing
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
+        self.on_whole: Callable[[Provider, Tally, float], None] | None = None
+        """Called when all runtimes of a provider in a scope were counted, with the time when the count began."""
         self._limit = asyncio.Semaphore(_AT_ONCE)
         self._counting: dict[_Key, asyncio.Event] = {}
         self._kept: LRUCache[_Key, tuple[float, Counted | GatewayError]] = LRUCache(_MOST_KEPT)
@@ -216,8 +225,12 @@ class UsageService:
         groups: Tallies = {}
         for participant in participants:
             if participant.failure is None and participant.progress.done:
+                whole = Tally()
                 for key, tally in found[participant].items():
                     groups.setdefault(key, Tally()).add_all(tally)
+                    whole.add_all(tally)
+                if self.on_whole is not None and not query.thins and not ctx.principal.confined:
+                    self.on_whole(participant.provider, whole, at)
         return Counted(at, groups, failures, warnings_of(participants))
 
     async def _keys(self, participant: Participant, by: str) -> Iterable[GroupKey]:

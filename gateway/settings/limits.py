@@ -89,6 +89,12 @@ class ShutdownSettings(Section):
     grace: Annotated[float, Field(ge=0, le=600)] = 30
 
 
+class UsageSettings(Section):
+    """Every ``sweep_every`` seconds, one replica lists all runtimes of each provider for the metrics; None: never."""
+
+    sweep_every: Annotated[float, Field(ge=10, le=86_400)] | None = None
+
+
 class CacheSettings(Section):
     """How long a cached response is served: for ``ttl`` seconds, and for ``stale_if_error`` seconds more if the
     provider fails. ``max_entries`` and ``max_bytes`` bound all cached responses together."""

@@ -16,7 +16,14 @@ from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals, issuer_faults
 from gateway.settings.data import DataSettings
 from gateway.settings.document import Path, did_you_mean
-from gateway.settings.limits import CacheSettings, HealthSettings, LimitsSettings, ReloadSettings, ShutdownSettings
+from gateway.settings.limits import (
+    CacheSettings,
+    HealthSettings,
+    LimitsSettings,
+    ReloadSettings,
+    ShutdownSettings,
+    UsageSettings,
+)
 from gateway.settings.listen import CorsSettings, ListenAddress, parse_listen
 from gateway.settings.store import AuditSettings, CreatesSettings, StoreSettings
 from gateway.settings.tls import TlsSettings
@@ -112,6 +119,7 @@ class Settings(Section):
     store: StoreSettings = StoreSettings.model_construct()
     creates: CreatesSettings = CreatesSettings.model_construct()
     cache: CacheSettings = CacheSettings.model_construct()
+    usage: UsageSettings = UsageSettings.model_construct()
     limits: LimitsSettings = LimitsSettings.model_construct()
     data: DataSettings = DataSettings.model_construct()
     audit: AuditSettings = AuditSettings.model_construct()

@@ -27,6 +27,10 @@ _OTHERS: Final[Mapping[str, Callable[[Iterable[float]], float]]] = {
 }
 """The gauges that are not added up."""
 
+SAMPLED_AT: Final = "rtgw_runtimes_sample_timestamp_seconds"
+_SAMPLES: Final = "rtgw_runtimes"
+"""The gauges whose names begin so are samples of a provider: those of the process with the newest one are shown."""
+
 NOTHING: Final = msgspec.msgpack.encode([])
 """A snapshot without metrics."""
 
@@ -55,9 +59,18 @@ class MergedMetrics(Collector):
     def __init__(self, snapshots: Iterable[bytes]) -> None:
         self._families: dict[str, Family] = {}
         self._values: dict[str, dict[tuple[str, tuple[tuple[str, str], ...]], list[float]]] = {}
-        for content in snapshots:
-            for family in msgspec.msgpack.decode(content, type=list[Family]):
-                self._add(family)
+        decoded = [msgspec.msgpack.decode(content, type=list[Family]) for content in snapshots]
+        newest: dict[str, tuple[float, int]] = {}
+        for process, families in enumerate(decoded):
+            for family in families:
+                for _, labels, at in family.samples if family.name == SAMPLED_AT else ():
+                    newest[labels["provider"]] = max(newest.get(labels["provider"], (at, process)), (at, process))
+        for process, families in enumerate(decoded):
+            for family in families:
+                samples = family.samples
+                if family.name.startswith(_SAMPLES):
+                    samples = [one for one in samples if newest.get(one[1]["provider"], (0, process))[1] == process]
+                self._add(family._replace(samples=samples))
 
     def _add(self, family: Family) -> None:
         found = self._values.setdefault(self._families.setdefault(family.name, family).name, {})

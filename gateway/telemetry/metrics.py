@@ -10,7 +10,7 @@ from prometheus_client.exposition import generate_latest
 from gateway import __version__
 from gateway.ports.clock import Clock
 from gateway.telemetry.fast_histogram import FastCounter, FastHistogram
-from gateway.telemetry.merged_metrics import MergedMetrics
+from gateway.telemetry.merged_metrics import SAMPLED_AT, MergedMetrics
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 240)
 _OVERHEAD_SECONDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1)
@@ -112,11 +112,6 @@ class Metrics:
             "Connections through the data plane that have ended, by the gateway's close code; empty: by a side.",
             ["protocol", "code"],
         )
-        self.unreadable_rows = counter(
-            "rtgw_unreadable_rows",
-            "Rows of providers' lists that were left out because they could not be read.",
-            ["provider"],
-        )
         self.credentials_ok = gauge(
             "rtgw_provider_credentials_ok",
             "1 if the provider accepted the gateway's credentials the last time, 0 if it rejected them.",
@@ -198,15 +193,42 @@ class Metrics:
             "Requests, connections, log lines, runtime specs and audit events that were dropped.",
             ["what"],
         )
+        self._add_lists(counter, gauge)
         ProcessCollector(registry=registry)  # reads /proc when /metrics is read
         build = gauge("rtgw_build_info", "The version of the gateway; always 1.", ["version"])
         build.labels(__version__).set(1)
+
+    def _add_lists(self, counter: Callable[..., Counter], gauge: Callable[..., Gauge]) -> None:
+        """The metrics of what providers list."""
+        self.unreadable_rows = counter(
+            "rtgw_unreadable_rows",
+            "Rows of providers' lists that were left out because they could not be read.",
+            ["provider"],
+        )
+        self.runtimes = gauge(
+            "rtgw_runtimes", "Runtimes of the provider at its last complete list.", ["provider", "kind", "state"]
+        )
+        self.runtimes_credits = gauge(
+            "rtgw_runtimes_credits",
+            "Credits of the current instances at that time, of the runtimes whose costs the provider reports.",
+            ["provider", "part"],
+        )
+        self.runtimes_priced = gauge(
+            "rtgw_runtimes_priced", "For how many of the runtimes the provider reported a cost.", ["provider"]
+        )
+        self.runtimes_sampled = gauge(
+            SAMPLED_AT, "When the last complete list of the provider began, in seconds since the epoch.", ["provider"]
+        )
 
     def forget_provider(self, name: str) -> None:
         for labelled in (
             self.native_in_flight,
             self.native_in_flight_limit,
             self.credentials_ok,
+            self.runtimes,
+            self.runtimes_credits,
+            self.runtimes_priced,
+            self.runtimes_sampled,
             self.breaker_state,
             self.bulkhead_in_flight,
             self.bulkhead_waiting,

@@ -1,6 +1,6 @@
 """What use cases report, as log lines and metrics. Log lines contain ids, metrics never do."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
 
@@ -154,6 +154,32 @@ class LifetimeSignals(Signals):
 
     def failed(self, error: Exception) -> None:
         log_bug(self._logger, error, detail="lifetimes were not checked")
+
+
+class UsageSignals(Signals):
+    """Reports samples of what providers have."""
+
+    def __init__(self, metrics: Metrics, logger: Logger) -> None:
+        super().__init__(metrics, logger)
+        self._seen: dict[str, set[tuple[str, str]]] = {}
+
+    def sampled(
+        self, provider: str, counts: Mapping[tuple[str, str], int], costs: Mapping[str, int], priced: int, at: float
+    ) -> None:
+        """All runtimes of a provider were counted by kind and state. ``costs`` are those of the ``priced`` ones; none
+        of them are shown if there are no such runtimes. What is no longer there is shown as 0."""
+        seen = self._seen.setdefault(provider, set())
+        seen.update(counts)
+        for kind, state in seen:
+            self._metrics.runtimes.labels(provider, kind, state).set(counts.get((kind, state), 0))
+        self._metrics.runtimes_credits.remove_by_labels({"provider": provider})
+        for name, amount in costs.items():
+            self._metrics.runtimes_credits.labels(provider, name.removesuffix("_credits")).set(amount)
+        self._metrics.runtimes_priced.labels(provider).set(priced)
+        self._metrics.runtimes_sampled.labels(provider).set(at)
+
+    def failed(self, error: Exception) -> None:
+        log_bug(self._logger, error, detail="runtimes were not counted")
 
 
 def _fields(end: PlannedEnd) -> dict[str, Any]:

@@ -86,3 +86,27 @@ async def test_text_of_one_worker_is_the_same_as_without_workers() -> None:
 
     metrics.snapshots = snapshots
     assert [line for line in (await metrics.exposition()).decode().splitlines() if "process_" not in line] == alone
+
+
+async def test_samples_of_a_provider_are_those_of_the_worker_with_the_newest_one() -> None:
+    one, two, three = Metrics(), Metrics(), Metrics()
+    for metrics, provider, at, states in (
+        (one, "main", 100, {"running": 5}),
+        (two, "main", 200, {"paused": 2, "running": 3}),
+        (one, "other", 300, {"idle": 1}),
+        (two, "other", 250, {"idle": 9, "failed": 1}),
+    ):
+        for state, count in states.items():
+            metrics.runtimes.labels(provider, "durable", state).set(count)
+        metrics.runtimes_priced.labels(provider).set(len(states))
+        metrics.runtimes_sampled.labels(provider).set(at)
+    found = {name: value for name, value in (await values(three, one, two)).items() if name.startswith("rtgw_runtimes")}
+    assert found == {
+        "rtgw_runtimes|durable|main|paused": 2,
+        "rtgw_runtimes|durable|main|running": 3,
+        "rtgw_runtimes|durable|other|idle": 1,
+        "rtgw_runtimes_priced|main": 2,
+        "rtgw_runtimes_priced|other": 1,
+        "rtgw_runtimes_sample_timestamp_seconds|main": 200,
+        "rtgw_runtimes_sample_timestamp_seconds|other": 300,
+    }
