@@ -181,9 +181,9 @@ class DocsSite:
                 found.append((target, sections[0].title, section.title, " ".join(section.words)))
         for path, methods in self._openapi().get("paths", {}).items():
             for method, operation in methods.items():
-                words = f"{operation['summary']}. {operation.get('description', '')}"
-                call = f"{method.upper()} {path}"
-                found.append((f"reference#{operation['operationId']}", "API reference", call, words))
+                call = f"{operation['summary']}: {method.upper()} {path}"
+                target = f"reference#{operation['operationId']}"
+                found.append((target, "API reference", call, operation.get("description", "")))
         return found
 
 

@@ -26,11 +26,13 @@ function count(text, pattern) {
 function sections(words) {
   const patterns = words.map((word) => beginning([word]));
   const phrase = beginning(words);
-  const points = ([, page, heading, text]) => {
+  const points = ([target, page, heading, text]) => {
     const each = patterns.map((pattern) => 8 * Math.min(1, count(heading, pattern)) + 4 * Math.min(1, count(page, pattern)) + Math.min(3, count(text, pattern)));
     if (each.includes(0)) return 0;
     const together = 10 * Math.min(1, count(heading, phrase)) + 2 * Math.min(5, count(text, phrase));
-    return each.reduce((sum, one) => sum + one, together + (heading.toLowerCase() === words.join(" ").toLowerCase() ? 16 : 0));
+    const named = heading.toLowerCase().split(":")[0] === words.join(" ").toLowerCase() ? 16 : 0;
+    const sum = each.reduce((before, one) => before + one, together + named);
+    return /^\d/.test(target) ? sum / 2 : sum; // (decisions explain what other pages say)
   };
   return index.map((section) => [points(section), section]).filter(([sum]) => sum > 0)
     .sort(([one], [other]) => other - one).map(([, section]) => [section, patterns]);

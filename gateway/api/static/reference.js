@@ -105,14 +105,14 @@ function responses(operation) {
       el("td", {}, content?.schema?.type === "string" || !content?.schema ? media ?? "no body" : type(content.schema)));
   });
   const json = Object.values(operation.responses).map((response) => response.content?.["application/json"]?.schema).find(Boolean);
-  return [el("h4", {}, "Responses"), table(["status", "meaning", "body"], rows),
+  return [el("h3", {}, "Responses"), table(["status", "meaning", "body"], rows),
     json && el("details", {}, el("summary", {}, "Example of a response"), code(JSON.stringify(sample(json), null, 2)))];
 }
 
 function errors(operation) {
   const codes = Object.entries(operation.responses).filter(([status]) => status >= 400)
     .flatMap(([status, response]) => Object.keys(refer(response).content["application/problem+json"].examples).map((name) => [status, name]));
-  return [el("h4", {}, "Errors"), el("p", { class: "codes" }, codes.flatMap(([status, name]) =>
+  return [el("h3", {}, "Errors"), el("p", { class: "codes" }, codes.flatMap(([status, name]) =>
     [el("span", {}, `${status} `), el("a", { href: new URL(`../errors/${name}`, import.meta.url).href }, name), " "]),
   el("a", { href: "#errors" }, "Their form"))];
 }
@@ -124,11 +124,11 @@ function operation(path, method, given) {
     el("code", {}, path), el("span", {}, given.summary));
   return folded(given.operationId, "operation", summary, () => [
     given.description && el("p", {}, prose(given.description)),
-    parameters.length > 0 && [el("h4", {}, "Parameters"), table(["name", "in", "type", "meaning"], parameters.map((one) =>
+    parameters.length > 0 && [el("h3", {}, "Parameters"), table(["name", "in", "type", "meaning"], parameters.map((one) =>
       el("tr", {}, el("td", {}, el("code", {}, one.name), one.required && el("small", {}, " required")), el("td", {}, one.in),
         el("td", {}, type(one.schema)), el("td", {}, prose(one.description)))))],
-    body && [el("h4", {}, "Body"), el("p", {}, type(body), given.requestBody.required ? "" : ", may be left out")],
-    el("h4", {}, "Request"), code(curl(method, path, given)), responses(given), errors(given),
+    body && [el("h3", {}, "Body"), el("p", {}, type(body), given.requestBody.required ? "" : ", may be left out")],
+    el("h3", {}, "Request"), code(curl(method, path, given)), responses(given), errors(given),
   ].flat(Infinity).filter(Boolean));
 }
 

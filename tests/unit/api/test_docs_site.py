@@ -96,7 +96,7 @@ def test_the_search_finds_sections_by_their_words_and_operations(tmp_path: Path)
     assert json.loads(index.body) == [
         ["one", "One", "One", "First line."],
         ["one#part-a", "One", "Part a", "b c d e run\n"],
-        ["reference#getIt", "API reference", "GET /v1/it", "Get it. Now."],
+        ["reference#getIt", "API reference", "Get it: GET /v1/it", "Now."],
     ]
 
 
