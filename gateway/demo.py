@@ -5,8 +5,8 @@ import secrets
 import shlex
 import socket
 import sys
-from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,22 +29,32 @@ from gateway.settings import (
     StoreSettings,
 )
 from gateway.telemetry.logs import make_logger
+from gateway.testing.controls import add_to
+from gateway.testing.emulator import EMULATOR
+from gateway.testing.listener import Listener
 
 _HOST = "127.0.0.1"
 
 
-async def _serve_emulator(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
+Found = Callable[[str, Mapping[str, str]], AbstractContextManager[None]]
+"""Called with the URL of a demo and the addresses of its emulators' controls, for as long as the demo runs."""
+
+
+async def _serve(
+    stack: AsyncExitStack, app: web.Application, host: str = _HOST, port: int = 0
+) -> tuple[str, web.AppRunner]:
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    return await listen(runner, ListenAddress(host, port))
+    return await listen(runner, ListenAddress(host, port)), runner
 
 
 async def start_emulators(
-    stack: AsyncExitStack, *, far_ends: Mapping[str, Any] | None = None
+    stack: AsyncExitStack, *, far_ends: Mapping[str, Any] | None = None, controls: web.Application | None = None
 ) -> dict[str, dict[str, Any]]:
     """Start an emulator of every provider API on a free port, and return the settings of these providers. With
-    ``far_ends``, options that differ from the plugins', they run what their runtimes' addresses lead to.
+    ``far_ends``, options that differ from the plugins', they run what their runtimes' addresses lead to. With
+    ``controls``, they are controlled there too, below the provider's name, and can refuse connections.
 
     Providers with connections come first, so that a runtime created without naming a provider can be connected to.
     """
@@ -54,7 +64,12 @@ async def start_emulators(
         known = plugin.emulator_options
         options = {} if far_ends is None else {name: far_ends.get(name, known[name]) for name in known}
         app = create_emulator(api, token=token, **options)
-        url = await _serve_emulator(stack, app, _HOST, 0)
+        url, runner = await _serve(stack, app)
+        if controls is not None:
+            emulator, own = app[EMULATOR], web.Application()
+            emulator.listener = stack.enter_context(Listener(runner, emulator.faults))
+            add_to(own, emulator)
+            controls.add_subapp(f"/{plugin.demo.provider}", own)
         providers[plugin.demo.provider] = {
             "api": api,
             "base_url": url + plugin.demo.base_path,
@@ -108,7 +123,7 @@ def _command_folder() -> str:
     return f' PATH={shlex.quote(str(folder))}:"$PATH"'
 
 
-def _welcome(url: str, data: str | None, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
+def _welcome(url: str, data: str | None, faults: str, api_key: str, providers: dict[str, dict[str, Any]]) -> str:
     listed = "\n".join(
         f"    {name:<14} {options['api']:<16} scope {options['scope']}" for name, options in providers.items()
     )
@@ -119,6 +134,7 @@ def _welcome(url: str, data: str | None, api_key: str, providers: dict[str, dict
   docs     {url}/docs
   console  {url}/console (sign in with the key)
   key      {api_key}
+  faults   {faults}/PROVIDER/__faults (demo fault --help)
   providers (emulated)
 {listed}
 
@@ -132,7 +148,9 @@ Ctrl-C ends it.
 """
 
 
-def run_demo(*, port: int, api_key: str | None, far_ends: Mapping[str, Any] | None = None) -> int:
+def run_demo(
+    *, port: int, api_key: str | None, far_ends: Mapping[str, Any] | None = None, found: Found | None = None
+) -> int:
     """Run the demo until SIGTERM or SIGINT; ``far_ends`` as in :func:`start_emulators`. Raises ``OSError`` when the
     port is taken, and pydantic's ``ValidationError`` for a key that is too short."""
     key = api_key or f"demo-{secrets.token_urlsafe(24)}"
@@ -140,13 +158,17 @@ def run_demo(*, port: int, api_key: str | None, far_ends: Mapping[str, Any] | No
     async def serve() -> None:
         stop = stop_signal()
         async with AsyncExitStack() as stack:
-            providers = await start_emulators(stack, far_ends={"browser": "auto", **(far_ends or {})})
+            ends, controls = {"browser": "auto", **(far_ends or {})}, web.Application()
+            providers = await start_emulators(stack, far_ends=ends, controls=controls)
+            faults, _ = await _serve(stack, controls)
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="runtime-gateway-")))
             settings = demo_settings(providers, port=port, api_key=key, folder=folder, data=data_plane(port))
             app = create_app(settings, logger=make_logger("info", "console"))
             addresses = await stack.enter_async_context(serving(settings, app))
+            if found is not None:
+                stack.enter_context(found(addresses.api, {name: f"{faults}/{name}" for name in providers}))
             tune_gc()
-            welcome = _welcome(addresses.api, addresses.data, key, providers)
+            welcome = _welcome(addresses.api, addresses.data, faults, key, providers)
             print(welcome, flush=True)  # noqa: T201 (this is what the demo is for)
             await stop.wait()
 
@@ -166,7 +188,7 @@ def run_emulator(
         async with AsyncExitStack() as stack:
             chosen = {**plugins()[api].emulator_options, **options}
             app = create_emulator(api, token=accepted, personality=personality, **chosen)
-            url = await _serve_emulator(stack, app, host, port)
+            url, _ = await _serve(stack, app, host, port)
             print(  # noqa: T201 (the user or a test needs the address)
                 *(f"{api} emulator on {url}", f"token {accepted}", f"faults: {url}/__faults"),
                 sep="\n",

@@ -33,12 +33,15 @@ def read() -> Stored:
 
 
 def write(stored: Stored) -> None:
-    """Replace the file as a whole, with mode 0600."""
-    path = _path()
+    replace_file(_path(), stored)
+
+
+def replace_file(path: Path, document: Any) -> None:
+    """Write a document as JSON, replacing the file as a whole, with mode 0600."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:  # noqa: PTH123
-        json.dump(stored, file, indent=2)
+        json.dump(document, file, indent=2)
     new.replace(path)
 
 

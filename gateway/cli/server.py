@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.failures import ExitCode, Failure, one_line
+from gateway.cli.faults import fault, findable
 from gateway.cli.options import examples, given, output_option, pairs
 from gateway.cli.output import show_document
 
@@ -162,23 +163,29 @@ _server_option = click.option(
 )
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option(
     "--port", type=port_range, default=8080, show_default=True, help="Port of the gateway; 0 selects a free port."
 )
 @click.option("--api-key", callback=_demo_key, help="The key that callers need. Default: a random key.")
 @_browser_option
 @_server_option
-@examples("demo", "demo --port 9000 --api-key a-key-for-my-tests")
-def demo(port: int, api_key: str | None, **options: str | None) -> None:
+@examples("demo", "demo --port 9000 --api-key a-key-for-my-tests", "demo fault list")
+@click.pass_context
+def demo(ctx: click.Context, /, port: int, api_key: str | None, **options: str | None) -> None:
     """Run a gateway with emulated providers. It needs no configuration and keeps no data.
 
-    Its data plane, the way into runtimes, is at the next port.
+    Its data plane, the way into runtimes, is at the next port. `demo fault` lets the providers fail while it runs.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from gateway.demo import run_demo
 
     with _listening():
-        sys.exit(run_demo(port=port, api_key=api_key, far_ends=given(options)))
+        sys.exit(run_demo(port=port, api_key=api_key, far_ends=given(options), found=findable))
+
+
+demo.add_command(fault)
 
 
 @click.command()

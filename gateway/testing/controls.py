@@ -1,4 +1,4 @@
-"""The control routes of an emulator, for tests. They need no credentials.
+"""The control routes of an emulator, for tests and the demo. They need no credentials.
 
 =======================  =====================================================================================
 ``GET /__requests``      the latest requests (``?operation=`` filters): ``{"items": [...]}`` of ``recording.Received``
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
-from gateway.testing.faults import STAGES, BadRule, parse_rules
+from gateway.testing.faults import STAGES, BadRule, Refuse, parse_rules
 from gateway.testing.recording import parse_json
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class _Controls:
 
     async def reset(self, _: web.Request) -> web.Response:
         self._emulator.reset()
+        await self._heed()
         return web.json_response(self._emulator.stats())
 
     async def release(self, request: web.Request) -> web.Response:
@@ -73,13 +74,25 @@ class _Controls:
         except ValueError as exc:
             return _bad("body", str(exc))
         try:
-            self._emulator.faults.add(parse_rules(data, self._operations))
+            rules = parse_rules(data, self._operations)
         except BadRule as bad:
             return _bad(bad.field, bad.detail)
+        if self._emulator.listener is None and any(isinstance(rule, Refuse) for rule in rules):
+            return _bad(
+                "fault", "only an emulator of the demo, with its controls at another address, can refuse connections"
+            )
+        self._emulator.faults.add(rules)
+        await self._heed()
         return self._rules(201)
 
     async def end_faults(self, _: web.Request) -> web.Response:
-        return web.json_response({"ended": self._emulator.faults.end_all()})
+        ended = self._emulator.faults.end_all()
+        await self._heed()
+        return web.json_response({"ended": ended})
+
+    async def _heed(self) -> None:
+        if self._emulator.listener is not None:
+            await self._emulator.listener.heed()
 
     def _rules(self, status: int) -> web.Response:
         faults = self._emulator.faults

@@ -22,6 +22,7 @@ from gateway.testing import controls
 from gateway.testing.delivery import disconnect, mangle, respond
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
 from gateway.testing.faults import MIXED_UP, ONLY_AFTER_COMMIT, Delay, Faults, Lag, Late, Rule, Stage, Status
+from gateway.testing.listener import Listener
 from gateway.testing.mixed_up import AnswerLog, Members
 from gateway.testing.recording import Received, RequestLog, body_of
 from gateway.testing.state_file import Keeping
@@ -51,7 +52,8 @@ class Emulator(Keeping, ABC):
         self.requests = RequestLog(kept_requests)
         self.committed: Counter[str] = Counter()
         self.creates = 0
-        self.faults = Faults()
+        self.faults = Faults(now)
+        self.listener: Listener | None = None
         self.gate = Gate()
         self.unseen = Unseen()
         self.watch = Watch()

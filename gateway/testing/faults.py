@@ -1,12 +1,14 @@
 """The faults of an emulator, as rules per operation (docs/architecture.md#simulated-faults)."""
 
+import math
 import random
+import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from enum import Enum, auto
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, Self
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from gateway.domain.validation import Input
 
@@ -18,6 +20,7 @@ Part = Literal["name", "scope"]
 class Stage(Enum):
     """The point of a call at which a fault takes effect."""
 
+    CONNECT = auto()  # before there is a call
     WAIT_BEFORE = auto()
     END_BEFORE = auto()
     EFFECT = auto()  # after a successful commit
@@ -26,7 +29,7 @@ class Stage(Enum):
 
 
 class Rule(Input):
-    """The fields of every rule."""
+    """The fields of every rule. It applies for ``lasts`` seconds; without, until it is removed."""
 
     operation: Annotated[str, Field(min_length=1)]
     fault: str
@@ -34,6 +37,7 @@ class Rule(Input):
     probability: Annotated[float, Field(gt=0, le=1)] | None = None
     seed: int = 0
     after: Annotated[int, Field(ge=0)] = 0
+    lasts: Seconds | None = None
 
 
 class Delay(Rule):
@@ -86,6 +90,18 @@ class OtherName(Rule):
     part: Part = "name"
 
 
+class Refuse(Rule):
+    """Refuse connections, which concerns no single call."""
+
+    fault: Literal["refuse"]
+
+    @model_validator(mode="after")
+    def _concerns_no_call(self) -> Self:
+        if self.operation != "*" or self.model_fields_set & {"times", "probability", "after"}:
+            raise ValueError("connections are refused for all operations (*), and only for a time (lasts)")
+        return self
+
+
 class Plain(Rule):
     """The faults without parameters."""
 
@@ -105,6 +121,7 @@ class Plain(Rule):
 
 
 STAGES: Final = {
+    "refuse": Stage.CONNECT,
     "delay_before": Stage.WAIT_BEFORE,
     "hold": Stage.WAIT_BEFORE,
     "hang": Stage.END_BEFORE,
@@ -135,7 +152,7 @@ MIXED_UP: Final = frozenset({"other_answer", "other_answer_after", "other_name",
 ONLY_AFTER_COMMIT: Final = frozenset({"status_after", "other_answer_after", "other_name_after"})
 """The faults of the answer that do not fire on a call that was refused."""
 
-_AnyRule = Annotated[Delay | Status | Late | Html | Lag | OtherName | Plain, Field(discriminator="fault")]
+_AnyRule = Annotated[Delay | Status | Late | Html | Lag | OtherName | Refuse | Plain, Field(discriminator="fault")]
 _RULES: Final = TypeAdapter(list[_AnyRule])
 
 
@@ -159,7 +176,9 @@ def parse_rules(data: Any, operations: Collection[str]) -> Sequence[Rule]:
             path = ["fault"]
         elif path and path[0] in STAGES:
             path = path[1:]
-        raise BadRule(f"[{index}]" + "".join(f".{part}" for part in path), error["msg"]) from exc
+        raise BadRule(
+            f"[{index}]" + "".join(f".{part}" for part in path), error["msg"].removeprefix("Value error, ")
+        ) from exc
     for index, rule in enumerate(rules):
         if rule.operation != "*" and rule.operation not in operations:
             raise BadRule(f"[{index}].operation", f"unknown operation; known are {', '.join(operations)}")
@@ -167,10 +186,11 @@ def parse_rules(data: Any, operations: Collection[str]) -> Sequence[Rule]:
 
 
 class _Armed:
-    """A rule with its own counts and random generator."""
+    """A rule with its own end, counts and random generator."""
 
-    def __init__(self, rule: Rule) -> None:
+    def __init__(self, rule: Rule, now: float) -> None:
         self.rule = rule
+        self.end = math.inf if rule.lasts is None else now + rule.lasts
         self.seen = 0
         self.fired = 0
         self._random = random.Random(rule.seed)  # noqa: S311 - reproducible, not secret
@@ -189,12 +209,13 @@ class _Armed:
 class Faults:
     """The active rules, in the order in which they were added. ``fired`` counts per fault and outlives the rules."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.time) -> None:
+        self._now = now
         self._armed: list[_Armed] = []
         self.fired: Counter[str] = Counter()
 
     def add(self, rules: Collection[Rule]) -> None:
-        self._armed += [_Armed(rule) for rule in rules]
+        self._armed += [_Armed(rule, self._now()) for rule in rules]
 
     def end_all(self) -> int:
         """Remove all rules, and return how many there were."""
@@ -207,13 +228,27 @@ class Faults:
         the call."""
         for armed in self._armed:
             rule = armed.rule
-            if rule.operation in {"*", operation} and STAGES[rule.fault] is stage and applies(rule) and armed.fires():
+            if rule.operation not in {"*", operation} or STAGES[rule.fault] is not stage or self._left(armed) == 0:
+                continue
+            if applies(rule) and armed.fires():
                 self.fired[rule.fault] += 1
                 yield rule
 
+    def refusing(self) -> float:
+        """For how many seconds connections are to be refused: infinite without an end, 0 if they are not."""
+        return max((self._left(armed) for armed in self._armed if isinstance(armed.rule, Refuse)), default=0)
+
     def shown(self) -> list[dict[str, Any]]:
-        """The rules as JSON, each with the numbers of calls that it saw and fired on."""
+        """The rules as JSON, each with the numbers of calls that it saw and fired on, and the seconds that it lasts."""
         return [
-            {**armed.rule.model_dump(exclude_unset=True), "seen": armed.seen, "fired": armed.fired}
+            {
+                **armed.rule.model_dump(exclude_unset=True),
+                "seen": armed.seen,
+                "fired": armed.fired,
+                **({} if armed.rule.lasts is None else {"seconds_left": self._left(armed)}),
+            }
             for armed in self._armed
         ]
+
+    def _left(self, armed: _Armed) -> float:
+        return max(0, armed.end - self._now())

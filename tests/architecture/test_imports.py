@@ -24,9 +24,9 @@ VIOLATIONS = {
         "gateway.http.bodies -> adapters.bctrl.wire",
     ),
     "the running gateway imports the tools for tests": (
-        "gateway/demo.py",
+        "gateway/app/worker.py",
         "import gateway.testing.processes",
-        "gateway.demo -> gateway.testing.processes",
+        "gateway.app.worker -> gateway.testing.processes",
     ),
     "an adapter uses an HTTP library": (
         "adapters/durable/calls.py",

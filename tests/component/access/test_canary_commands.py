@@ -9,16 +9,19 @@ from typing import Any, Final
 import click
 import pytest
 from click.testing import CliRunner
+from yarl import URL
 
 from gateway.app import plugins
 from gateway.cli import cli
+from gateway.cli.contexts import replace_file
+from gateway.cli.faults import file_of
 from tests.certificates import write_certificate
 from tests.component.access.canaries import ADMIN, CONFIG, DETAILS, ENV_VALUE, MAKER, WRONG_KEY, Search, served
 from tests.component.access.matrix_calls import Thing, make, make_principal
 from tests.component.fleets import Fleet
 from tests.component.processes import HANGS
 
-_SERVERS: Final = ("serve", "demo", "emulate")  # they run until they are stopped
+_SERVERS: Final = ("serve", "emulate")  # they run until they are stopped, as demo does, which is a group
 _CREATE_OPTIONS: Final = ("--kind", "durable", "--provider", "durable-demo", "--name", "by-command")
 
 
@@ -83,6 +86,8 @@ def arguments(name: str, command: click.Command, thing: Thing, folder: Path) -> 
         values["name"] = "kept"
     if name.endswith("capabilities install"):
         values["name"] = "another-tool"
+    if name == "demo fault set":
+        values["name"] = "slow"
     given: list[str] = []
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
@@ -124,8 +129,11 @@ async def test_no_command_prints_a_secret(fleet: Fleet, monkeypatch: pytest.Monk
     )
     (fleet.folder / "fleet.ndjson").write_text("\n".join(map(json.dumps, (GONE, {"object": "export_end"}))))
     (fleet.folder / "secrets.json").write_text(json.dumps({"PASSWORD_1": ENV_VALUE}))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(fleet.folder))
+    controls = {name: str(URL(one.settings["base_url"]).origin()) for name, one in fleet.emulators.items()}
     async with served(fleet) as gateway:
         url = await gateway.process.url()
+        replace_file(file_of(url), controls)
         for name, command in commands():
             thing = await make_principal(gateway.gateway, await make(gateway.gateway, MAKER, _api(name)))
             given = arguments(name, command, thing, fleet.folder)

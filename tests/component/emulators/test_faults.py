@@ -9,6 +9,7 @@ import pytest
 
 from gateway.testing.emulator import Emulator
 from gateway.testing.exchange import Answer, Call, Made, Refusal, Route
+from gateway.testing.faults import Faults
 from gateway.testing.processes import running
 
 
@@ -438,6 +439,19 @@ async def test_rule_fires_after_a_number_of_calls_a_number_of_times(client: Clie
     assert (rule["seen"], rule["fired"], rule["status"]) == (5, 2, 500)
 
 
+async def test_rule_that_lasts_for_a_time_ends_with_it(client: Client) -> None:
+    now = 1000.0
+    client.emulator.faults = Faults(lambda: now)
+    await client.fault("list", "status", status=500, lasts=30)
+    assert (await client.call("GET", "/things"))[0] == 500
+    now += 20
+    assert (await client.call("GET", "/__faults"))[1]["items"][0]["seconds_left"] == 10
+    assert (await client.call("GET", "/things"))[0] == 500
+    now += 10
+    assert (await client.call("GET", "/things"))[0] == 200
+    assert (await client.call("GET", "/__faults"))[1]["items"][0]["seconds_left"] == 0
+
+
 async def test_same_seed_gives_the_same_faults(client: Client) -> None:
     async def statuses(seed: int) -> list[int]:
         await client.call("DELETE", "/__faults")
@@ -494,6 +508,9 @@ async def test_reset_forgets_everything(client: Client) -> None:
         ({"operation": "create", "fault": "hang", "times": "2"}, "[0].times"),
         ({"operation": "create", "fault": "hang", "probability": 1.5}, "[0].probability"),
         ({"operation": "create", "fault": "hang", "seconds": 1}, "[0].seconds"),
+        ({"operation": "list", "fault": "refuse"}, "[0]"),
+        ({"operation": "*", "fault": "refuse", "times": 1}, "[0]"),
+        ({"operation": "*", "fault": "refuse"}, "fault"),
         ([7], "[0]"),
     ],
 )

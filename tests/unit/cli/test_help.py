@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8
 
 def commands(command: click.Command = cli, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], bool]]:
     """Yield the path of every group and command, and whether it is a command."""
-    yield path, not isinstance(command, click.Group)
+    yield path, not isinstance(command, click.Group) or command.invoke_without_command
     if isinstance(command, click.Group):
         for name, inner in command.commands.items():
             yield from commands(inner, (*path, name))
@@ -47,7 +47,7 @@ def test_page_lists_every_exit_code() -> None:
 def test_commands_and_options_on_the_page_exist(example: str) -> None:
     command: click.Command = cli
     words = example.split()
-    while isinstance(command, click.Group) and words:
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
         command = command.commands[words.pop(0)]
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert {word for word in words if word.startswith("-") and word != "-"} <= known

@@ -59,7 +59,8 @@ class FakeApp(ModuleType):
             for name in names or settings.providers
         ]
 
-    def run_demo(self, *, port: int, api_key: str | None, far_ends: Mapping[str, str]) -> int:
+    def run_demo(self, *, port: int, api_key: str | None, far_ends: Mapping[str, str], found: Any) -> int:
+        self.found = found
         return self._called("run_demo", (port, api_key, far_ends))
 
     def run_emulator(
