@@ -24,9 +24,15 @@ function intents(client, me, items, again) {
     { title: "Where", cell: (one) => foreign(`${one.provider} ${one.scope}`) },
     { title: "Who", cell: (one) => foreign(one.principal) },
     { title: "Age", cell: (one) => age(one.created_at) },
-    { title: "Why", cell: (one) => (one.problem ? foreign(one.problem.detail) : "–"), className: "wide" },
+    { title: "Why", cell: (one) => (one.problem ? foreign(one.problem.detail) : sends(one)), className: "wide" },
     { title: "", cell: (one) => me.may("admin") && ["parked", "unknown"].includes(one.state) && acting("Resolve", () => resolve(client, one, again), { "data-focus": one.id }) },
   ], items, "No create is in this state.");
+}
+
+/** How often it was sent, if a response was lost. */
+function sends({ attempts }) {
+  const lost = attempts.filter(({ first_send: at, phase }) => at && phase === "sent").length;
+  return lost === 0 ? "–" : `sent ${attempts.length === 1 ? "once" : `${attempts.length} times`}, ${lost === 1 ? "once" : `${lost} times`} without a response`;
 }
 
 async function resolve(client, intent, again) {
