@@ -12,13 +12,13 @@ export async function open({ client, me, main, query, every, signal }) {
   const pages = new Pages(read, (items) => intents(client, me, items, () => pages.first()), { nothing: "No create is in this state." });
   show(main, el("h1", {}, "Creates"),
     el("p", { class: "small" }, "The gateway records every create before it sends it, and finds out what came of it. It never creates twice."),
-    field("Show", choice(STATES, state, (chosen) => { location.hash = `#/creates?${new URLSearchParams({ state: chosen })}`; })),
+    el("div", { class: "filters" }, field("Show", choice(STATES, state, (chosen) => { location.hash = `#/creates?${new URLSearchParams({ state: chosen })}`; }))),
     pages.node);
   await every(() => (pages.items.length > 50 ? Promise.resolve() : pages.first()));
 }
 
 function intents(client, me, items, again) {
-  return table("Creates", [
+  return table("Creates, newest first", [
     { title: "Name", cell: (one) => (one.runtime_id ? link(one.name, `#/runtime/${encodeURIComponent(one.runtime_id)}`) : foreign(one.name)) },
     { title: "State", cell: (one) => badge(one.state) },
     { title: "Where", cell: (one) => foreign(`${one.provider} ${one.scope}`) },

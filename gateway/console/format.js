@@ -22,7 +22,7 @@ export function until(at) {
 }
 
 export function when(at) {
-  return at ? new Date(at).toLocaleString() : "–";
+  return at ? new Date(at).toLocaleString().replaceAll(/\s/g, "\u00a0") : "–";
 }
 
 export function credits(cost) {

@@ -18,13 +18,15 @@ export async function open({ client, main, every, signal }) {
 }
 
 function keyTable(client, items, made, refresh) {
-  return table("Keys", [
+  return table("Keys, and whose they are", [
     { title: "Principal", cell: (one) => foreign(one.principal) },
     { title: "Name", cell: (one) => foreign(one.name ?? "–") },
     { title: "Id", cell: (one) => el("code", {}, one.id) },
+    { title: "From", cell: (one) => badge(one.source) },
     { title: "Created", cell: (one) => when(one.created_at) },
+    { title: "Last used", cell: (one) => when(one.last_used_at) },
     { title: "Expires", cell: (one) => when(one.expires_at) },
-    { title: "", cell: (one) => el("span", { class: "buttons" },
+    { title: "", cell: (one) => one.source === "api" && el("span", { class: "buttons" },
       acting("Rotate", async () => { reveal(made, await client.call("POST", `keys/${encodeURIComponent(one.id)}/rotate`, {})); await refresh(); }),
       acting("Revoke", async () => {
         const title = `Revoke the key of ${one.principal}?`;
@@ -33,7 +35,7 @@ function keyTable(client, items, made, refresh) {
         notify("The key is revoked.");
         await refresh();
       }, { class: "danger" })) },
-  ], items, "The store has no keys. Those of the settings are not listed.");
+  ], items, "There are no keys.");
 }
 
 function principalTable(client, items, refresh) {
@@ -42,7 +44,7 @@ function principalTable(client, items, refresh) {
     await client.call("POST", `principals/${encodeURIComponent(one.name)}/${one.disabled ? "enable" : "disable"}`);
     await refresh();
   }, { class: one.disabled ? null : "danger" });
-  return table("Principals", [
+  return table("Principals, and their rights", [
     { title: "Name", cell: (one) => foreign(one.name) },
     { title: "From", cell: (one) => badge(one.source) },
     { title: "Scopes", cell: (one) => (one.scopes ?? []).join(" ") || "–", className: "wide" },
