@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.1
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(LOCK) --no-annotate
 
-.PHONY: help run test real faults answers tenants differential check bench soak waiting format docs new-adapter lock build clean
+.PHONY: help run test real faults answers tenants differential check bench soak waiting format docs pictures new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -69,6 +69,9 @@ format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 docs: $(DEV_STAMP) ## Regenerate the tables in docs/, and the schema of the settings
 	@$(BIN)/python -m tests.generated_docs docs/*.md
 	@$(BIN)/runtime-gateway config schema > config/gateway.schema.json
+
+pictures: $(DEV_STAMP) ## Take the screenshots of the README, with Chromium
+	@$(BIN)/python -m tests.real.pictures
 
 new-adapter: $(DEV_STAMP) ## Write the folder of a new adapter from a template (NAME=lagoon)
 	@$(BIN)/python config/adapter-template/new_adapter.py '$(NAME)'

@@ -95,6 +95,12 @@ def test_layers_of_a_request_are_folders():
     assert [layer for layer in layers if not (ROOT / layer).is_dir()] == []
 
 
+def test_screenshots_are_small():
+    shots = sorted(PICTURES.glob("*.png"))
+    assert [shot.stem for shot in shots] == ["fleet", "quickstart", "sick-provider"]
+    assert all(shot.stat().st_size < 150_000 for shot in shots)
+
+
 def test_every_picture_that_is_shown_exists_and_has_a_text():
     markdown, shown = MarkdownIt("commonmark"), set()
     for page in [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]:
