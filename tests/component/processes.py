@@ -28,6 +28,11 @@ def clean_environment(**variables: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **variables}
 
 
+def runtime_folder(cwd: Path) -> Path:
+    """Where processes that run in ``cwd`` have what only exists while they run, such as the file of a demo."""
+    return cwd.with_name(f"{cwd.name}-runtime")
+
+
 @dataclass
 class Ended:
     """A process that has ended."""
@@ -97,7 +102,7 @@ async def running(
         *command,
         *arguments,
         cwd=cwd,
-        env=clean_environment(XDG_RUNTIME_DIR=str(cwd), **(environment or {})),
+        env=clean_environment(XDG_RUNTIME_DIR=str(runtime_folder(cwd)), **(environment or {})),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
@@ -146,7 +151,7 @@ async def finished(
         *command,
         *arguments,
         cwd=cwd,
-        env=clean_environment(XDG_RUNTIME_DIR=str(cwd), **(environment or {})),
+        env=clean_environment(XDG_RUNTIME_DIR=str(runtime_folder(cwd)), **(environment or {})),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.component.processes import ROOT, finished, running
+from tests.component.processes import ROOT, finished, running, runtime_folder
 from tests.component.test_readme import COLUMNS, KEY, console_steps, folder, without_volatile
 
 __all__ = ["folder"]
@@ -45,7 +45,7 @@ async def test_every_step_of_see_it_fail_prints_the_shown_output(folder: Path) -
     for index, (command, shown) in enumerate(steps):
         output = shown_as((folder / f"out.{index}").read_text("utf-8"))
         assert re.fullmatch(pattern_of(shown), f"{output}\n"), f"$ {command}\n{output}"
-    assert not list((folder / "runtime-gateway").iterdir()), "the demo has left its file"
+    assert not list((runtime_folder(folder) / "runtime-gateway").iterdir()), "the demo has left its file"
 
 
 async def test_faults_of_an_emulator_on_its_own_are_set_as_shown(folder: Path) -> None:

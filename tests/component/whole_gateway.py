@@ -90,7 +90,7 @@ class Gateway:
                 for _ in range(2 if method == "GET" else 0):  # the opening, and the event
                     text = (await response.content.readuntil(b"\n\n")).decode()
                 return Response(response.status, response.headers, text if method == "GET" else "", None)
-            text = await response.text()
+            text = "" if response.content_type == "image/png" else await response.text()
             is_json = text and response.content_type.endswith(("/json", "+json"))
             return Response(
                 response.status, response.headers, text, await response.json(content_type=None) if is_json else None
