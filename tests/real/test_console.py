@@ -156,6 +156,27 @@ async def test_a_parked_create_is_resolved(browser: Browser) -> None:
         await expect(console.page.get_by_text("lost-agent is absent now.")).to_be_visible()
 
 
+async def test_a_create_whose_response_was_lost_says_how_often_it_was_sent(browser: Browser) -> None:
+    async with opened(browser, "durable") as console:
+        upstream = console.gateway.upstreams["durable"]
+        upstream.fault("create", fault="drop_after", times=1)
+        body = {"kind": "durable", "provider": upstream.name, "name": "lost-agent"}
+        assert (await console.gateway.call("POST", "/v1/runtimes", body)).status == 504
+        assert (await console.gateway.call("POST", "/v1/runtimes", body)).status in {200, 201}
+        await console.sign_in()
+        await console.go("Creates")
+        await console.page.get_by_label("Show").select_option("all")
+        await expect(console.row("lost-agent")).to_contain_text("sent 2 times, once without a response")
+
+
+async def test_keys_of_the_settings_cannot_be_revoked_here(browser: Browser) -> None:
+    async with opened(browser, "durable") as console:
+        await console.sign_in()
+        await console.go("Keys")
+        await expect(console.row("ops").first).to_contain_text("settings")
+        await expect(console.page.get_by_role("button", name="Revoke")).to_have_count(0)
+
+
 async def test_a_key_is_made_shown_once_and_revoked(browser: Browser) -> None:
     async with opened(browser, "durable") as console:
         await console.sign_in()
