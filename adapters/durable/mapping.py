@@ -1,7 +1,7 @@
 """Conversion between the domain and the durable API's JSON, in both directions."""
 
 from collections.abc import Mapping
-from functools import cache
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -54,6 +54,7 @@ CREATE_FIELDS: Final = {
 }
 """The members of the bodies of a start and a create, by field of the unified request."""
 
+_CACHED_COMMON: Final = 256
 _RUNTIME_MEMBERS: Final = frozenset(RuntimeBody.__struct_fields__)
 _INSTANCE_MEMBERS: Final = frozenset(InstanceBody.__struct_fields__)
 _UNMODELLED: Final = tuple(field.name for field in msgspec.structs.fields(InstanceBody) if field.default is UNSET)
@@ -120,32 +121,29 @@ class Reader:
         self._provider = provider
         self.owner_marks = OwnerMarks()
         self._pinned = pinned
-        self._actions = cache(
-            lambda state, can_pause, owned: actions(features, state, instance_can_pause=can_pause, owned=owned)
-        )
+        self._features = features
+        self._common = lru_cache(_CACHED_COMMON)(self._common_part)
 
     def runtime(self, body: RuntimeBody, raw: Mapping[str, Any] | None, scope: str) -> Runtime:
         """The domain's runtime. ``raw`` is the same JSON undecoded, if it has members that the model does not know."""
-        runtime_id = body.id.lower()
-        status, instance = body.status, body.instance
-        state = STATES.get(status or "", State.UNKNOWN)
+        runtime_id, instance = body.id.lower(), body.instance
         data = {} if raw is None else _unknown(raw, _RUNTIME_MEMBERS)
         created_by = body.created_by
         if created_by is not None and not isinstance(created_by, str):
             data["created_by"], created_by = without_secrets(created_by), None
-        # In two steps: a call with more than 15 keyword arguments builds a dict and takes four times as long.
-        runtime = Runtime(
-            id=format_runtime_id(self._provider, reference(scope, runtime_id, pinned=self._pinned)),
-            kind="durable",
-            provider=self._provider,
-            scope=scope,
+        owned = body.owned_by_me
+        common = (
+            self._common(scope, body.status, owned)
+            if instance is None
+            else self._common(scope, body.status, owned, instance.state, instance.supports_pause)
+        )
+        runtime = replace(
+            common,
+            id=common.id + runtime_id,
             provider_id=runtime_id,
             name=body.key,
             display_name=body.name,
             description=body.description,
-            state=state,
-            provider_state={"status": status, "instance": None if instance is None else instance.state},
-            actions=self._actions(state, None if instance is None else instance.supports_pause, body.owned_by_me),
             created_at=body.created_at,
             updated_at=body.updated_at,
             durable=DurablePart(
@@ -154,7 +152,7 @@ class Reader:
                 config_digest=body.config_digest,
                 config_pending=body.materialization_stale,
                 created_by=created_by,
-                owned_by_me=body.owned_by_me,
+                owned_by_me=owned,
                 instance=None if instance is None else _instance(instance, raw),
             ),
         )
@@ -166,11 +164,32 @@ class Reader:
             runtime,
             owner=None if mark is None else self.owner_marks.open(body.key, mark),
             labels=labels,
-            state_reason=instance.pause_reason if instance is not None and state is State.PAUSED else None,
+            state_reason=instance.pause_reason if instance is not None and common.state is State.PAUSED else None,
             cost=None if instance is None else _cost(instance),
             # A paused instance keeps the stale expiry of its last start; only a running one expires.
-            expires_at=instance.expires_at if instance is not None and state is State.RUNNING else None,
+            expires_at=instance.expires_at if instance is not None and common.state is State.RUNNING else None,
             provider_data=data,
+        )
+
+    def _common_part(
+        self,
+        scope: str,
+        status: str | None,
+        owned: bool | None,
+        instance_state: str | None = None,
+        can_pause: bool | None = None,
+    ) -> Runtime:
+        """What the runtimes of a scope in the same state have in common: they share it. Their ids start with its id."""
+        state = STATES.get(status or "", State.UNKNOWN)
+        return Runtime(
+            id=format_runtime_id(self._provider, reference(scope, "", pinned=self._pinned)),
+            kind="durable",
+            provider=self._provider,
+            scope=scope,
+            provider_id="",
+            state=state,
+            provider_state={"status": status, "instance": instance_state},
+            actions=actions(self._features, state, instance_can_pause=can_pause, owned=owned),
         )
 
 

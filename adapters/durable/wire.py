@@ -5,13 +5,13 @@ leniently and as plain JSON, so that the members that the model does not know ca
 adds later therefore cost time but never break a call.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import UNSET
 
-from gateway.domain.values import is_uuid
+from gateway.domain.values import are_uuids
 
 ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
 """Every ``code`` of an error, in the order of the provider's documentation."""
@@ -19,7 +19,7 @@ ERROR_CODES: Final = (400, 401, 403, 404, 409, 422, 426, 429, 500, 502, 504)
 Number = int | float
 
 
-class InstanceBody(msgspec.Struct, kw_only=True):
+class InstanceBody(msgspec.Struct, kw_only=True, gc=False):
     """The sandbox of a runtime (``RuntimeInstanceData``)."""
 
     sandbox_id: str | None = None
@@ -43,7 +43,7 @@ class InstanceBody(msgspec.Struct, kw_only=True):
     startup_timing: Any = UNSET
 
 
-class RuntimeBody(msgspec.Struct, kw_only=True):
+class RuntimeBody(msgspec.Struct, kw_only=True, gc=False):
     """A runtime in a response: list rows, create, get, start and the other verbs."""
 
     id: str
@@ -67,7 +67,7 @@ class RuntimeBody(msgspec.Struct, kw_only=True):
     config: Any = None
 
 
-class ListBody(msgspec.Struct, kw_only=True):
+class ListBody(msgspec.Struct, kw_only=True, gc=False):
     """Response of ``GET /runtimes``."""
 
     items: list[RuntimeBody]
@@ -214,7 +214,7 @@ def runtime_body(body: bytes) -> tuple[RuntimeBody, Mapping[str, Any] | None]:
         runtime, raw = _exact_runtime.decode(body), None
     except msgspec.ValidationError:
         runtime, raw = _runtime.decode(body), any_object.decode(body)
-    _check_id(runtime)
+    _check_ids((runtime,))
     return runtime, raw
 
 
@@ -228,14 +228,13 @@ def list_body(body: bytes) -> tuple[ListBody, Sequence[Mapping[str, Any]] | None
         page, raws = _exact_list.decode(body), None
     except msgspec.ValidationError:
         page, raws = _list.decode(body), any_object.decode(body)["items"]
-    for runtime in page.items:
-        _check_id(runtime)
+    _check_ids(page.items)
     return page, raws
 
 
-def _check_id(runtime: RuntimeBody) -> None:
+def _check_ids(runtimes: Iterable[RuntimeBody]) -> None:
     # Declared as text: decoding to uuid.UUID and converting back takes three times as long.
-    if not is_uuid(runtime.id):
+    if not are_uuids([runtime.id for runtime in runtimes]):
         raise msgspec.ValidationError("Expected `uuid`, got `str` - at `$.id`")
 
 

@@ -14,8 +14,9 @@ from msgspec import UNSET, UnsetType
 from gateway.domain.values import Kind, State
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """Base of all response bodies."""
+class Model(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Base of all response bodies. They are trees, without references back, so the garbage collector does not track
+    them."""
 
 
 class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
