@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_plus
 
@@ -173,6 +173,7 @@ _OF_MOVES: Final = {parameter.name: parameter for parameter in MOVE_ITEM_PARAMET
 _OF_INTENTS: Final = {parameter.name: parameter for parameter in INTENT_PARAMETERS}
 
 
+@lru_cache(maxsize=64)
 def parse_list_query(raw: str) -> ListQuery:
     """Parse the raw (still encoded) query string of a list. Raises :class:`InvalidRequest` with every fault."""
     return list_query(parse_query(raw, _BY_NAME))

@@ -80,8 +80,10 @@ class Progress(msgspec.Struct, array_like=True):
 
         Of the rows that the provider repeats within the page, the first is taken. Rows beyond ``limit`` are left to the
         next page."""
-        first: dict[str, int] = {}
-        rows = [at for at, row in enumerate(ids) if row is None or first.setdefault(row, at) == at]
+        rows = list(range(len(ids)))
+        if len(set(ids)) < len(ids):
+            first: dict[str, int] = {}
+            rows = [at for at in rows if (row := ids[at]) is None or first.setdefault(row, at) == at]
         if self.skip:
             rows = self._untaken(page, ids, rows)
         if len(rows) > limit:

@@ -14,8 +14,8 @@ from typing import Final
 from gateway.domain.errors import ValidationFailed
 
 _SUFFIX: Final = re.compile(r"\.rgw-[a-z2-7]{11}(?![A-Za-z0-9])")
-_PREFIX: Final = ".rgw-"
-_LENGTH: Final = len(_PREFIX) + 11
+SUFFIX_START: Final = ".rgw-"
+_LENGTH: Final = len(SUFFIX_START) + 11
 
 OWNER_MARK: Final = "rgw_owner"
 """The name of the label with the sealed name of a runtime's owner, at providers that have labels."""
@@ -27,12 +27,12 @@ MAX_OWNED_NAME: Final = 83
 @lru_cache(maxsize=4096)
 def suffix_of(owner: str) -> str:
     """The suffix of an owner: ``.rgw-`` and the first 11 characters of the SHA-256 of its name in lower-case base32."""
-    return _PREFIX + base64.b32encode(hashlib.sha256(owner.encode()).digest()).decode()[:11].lower()
+    return SUFFIX_START + base64.b32encode(hashlib.sha256(owner.encode()).digest()).decode()[:11].lower()
 
 
 def suffix_in(name: str | None) -> str | None:
     """The owner's suffix at the end of a provider's name for a runtime; None without one."""
-    if name is None or name[-_LENGTH : 5 - _LENGTH] != _PREFIX or len(name) <= _LENGTH:
+    if name is None or name[-_LENGTH : 5 - _LENGTH] != SUFFIX_START or len(name) <= _LENGTH:
         return None
     return _suffix(name[-_LENGTH:])
 
@@ -49,7 +49,7 @@ def outward(name: str | None) -> str | None:
 
 def without_suffixes(text: str) -> str:
     """A text, for example of a provider, without the owners' suffixes of the names in it."""
-    return _SUFFIX.sub("", text) if _PREFIX in text else text
+    return _SUFFIX.sub("", text) if SUFFIX_START in text else text
 
 
 def inward(name: str, owner: str) -> str:

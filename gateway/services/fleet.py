@@ -1,7 +1,7 @@
 """The configured providers. All provider calls are made through :class:`Fleet`."""
 
 import math
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -277,9 +277,17 @@ class Fleet:
     def named(self, runtime: Runtime) -> Runtime:
         """A runtime with its owner, its name for callers, and the id that it had first. No I/O."""
         shown = self.owners.shown(runtime)
-        if not self.moves or (first := self.moves.shown_id(runtime)) == shown.id:
-            return shown
-        return msgspec.structs.replace(shown, id=first)
+        return self._first(shown) if self.moves else shown
+
+    def shown_rows(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """As :meth:`shown`, for the rows of a list."""
+        shown = self.owners.shown_rows(self.lifetimes.shown_rows(adapter, rows))
+        return [self._first(row) for row in shown] if self.moves else shown
+
+    def _first(self, runtime: Runtime) -> Runtime:
+        """A runtime with the id that it had first."""
+        first = self.moves.shown_id(runtime)
+        return runtime if first == runtime.id else msgspec.structs.replace(runtime, id=first)
 
     def relocated(self, news: Iterable[Relocation]) -> None:
         """Runtimes have moved, or have moved back: what is known of them at both places is outdated."""

@@ -245,7 +245,7 @@ class ListService:
         adapter, fleet, since = participant.provider.adapter, self._fleet, participant.progress.since
         await fleet.know_moves(adapter.name, since)
         filled = self._specs.fill_all(adapter, fleet.moves.listed(since, adapter.name, page.items))
-        items = [fleet.shown(adapter, row) for row in filled]
+        items = fleet.shown_rows(adapter, filled)
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
             items = [runtime for runtime in items if runtime.owner == owner]

@@ -68,7 +68,7 @@ class Participant:
             self.unreadable += page.unreadable
         progress.failures, progress.readable = 0, progress.readable or page.readable
         taken = progress.take(page, [runtime.provider_id for runtime in page.items], limit, active)
-        self.items += [page.items[position] for position in taken]
+        self.items += page.items if len(taken) == len(page.items) else [page.items[position] for position in taken]
         if progress.done and not progress.readable:
             detail = f"None of the runtimes that the provider {name} listed can be read."
             self.failure = ProviderBadResponse(detail, provider=name)

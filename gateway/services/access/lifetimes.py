@@ -114,6 +114,10 @@ class Lifetimes:
             return runtime
         return msgspec.structs.replace(runtime, expires_at=_written(end.due_at))
 
+    def shown_rows(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """As :meth:`shown`, for the rows of a list."""
+        return [self.shown(adapter, row) for row in rows] if self._ends else rows
+
     def _hold(self, end: PlannedEnd) -> None:
         self._ends = {**self._ends, (end.provider, end.runtime_id): end}
 

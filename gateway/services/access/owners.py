@@ -9,7 +9,7 @@ from cachetools import LRUCache
 from gateway.domain.access import Principal
 from gateway.domain.errors import NotFound, StoreUnavailable
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, b64url_bytes, bytes_from_b64url, parse_runtime_id
-from gateway.domain.ownership import inward, outward, refuse_suffix, suffix_in, suffix_of
+from gateway.domain.ownership import SUFFIX_START, inward, outward, refuse_suffix, suffix_in, suffix_of
 from gateway.domain.runtime import Runtime
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Cell, Sealer, Unreadable
@@ -122,6 +122,11 @@ class Owners:
         display_name = name if runtime.display_name == runtime.name else runtime.display_name
         owner = self._owner(runtime, suffix)
         return msgspec.structs.replace(runtime, owner=owner, name=name, display_name=display_name)
+
+    def shown_rows(self, rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """As :meth:`shown`, for the rows of a list, few of which have an owner."""
+        assigned = self._assigned
+        return [self.shown(row) if row.id in assigned or SUFFIX_START in (row.name or "") else row for row in rows]
 
     def native_name(self, name: str, principal: Principal) -> str | None:
         """The only name at a provider that a runtime of this name can have for the caller; None if there are several:
