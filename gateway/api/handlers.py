@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from gateway.api.cache.cache import EncodedResponse, Key, ReadCache
 from gateway.api.cache.control import respond, respond_cached
-from gateway.api.conditions import entity_tag, if_match, matches, none_match
+from gateway.api.conditions import if_match, matches, none_match
 from gateway.api.idempotency import REPLAYED, idempotency_key
 from gateway.api.queries import parse_intent_query, parse_list_query, parse_wait
 from gateway.api.responses import as_json, json_response, raw_json_response, tagged, without
@@ -75,7 +75,8 @@ class Handlers:
             items = [without(row, query.without) for row in page.items] if query.without else page.items
             shown = Page(items=items, next_cursor=page.next_cursor, incomplete=missing, warnings=warnings)
             body = as_json(shown, ctx.principal)
-            return EncodedResponse(body, None if missing else entity_tag(body), page.providers, whole=not missing)
+            etag = None if missing else f'"{self._services.sealer.tag(body)}"'
+            return EncodedResponse(body, etag, page.providers, whole=not missing)
 
         reads = self._reads
         if reads is None or "cursor=" in raw:

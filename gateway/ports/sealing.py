@@ -51,6 +51,11 @@ class Sealer(ABC):
         """Decrypt what :meth:`seal` or :meth:`seal_fixed` returned for the same cell. Raises :class:`Unreadable` for
         anything else."""
 
+    @abstractmethod
+    def tag(self, document: bytes) -> str:
+        """32 characters that, with one key, are always the same for the same document and differ for different ones,
+        also for documents that are made to have the same tag, as long as the key is secret."""
+
     @property
     @abstractmethod
     def digest_version(self) -> str:

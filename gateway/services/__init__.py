@@ -50,6 +50,7 @@ class Services:
     exports: ExportService
     imports: ImportService
     quotas: Quotas
+    sealer: Sealer
     data_plane: DataPlane | None = None
 
     @classmethod
@@ -65,8 +66,9 @@ class Services:
         history: ProviderHistory | None = None,
     ) -> Self:
         """The use cases of a fleet. ``intents`` carries out creates, ``store`` has assignments and moves. ``sealer``
-        encrypts cursors and plans. ``specs`` stores what was sent in creates; with None, runtimes show only what the
-        providers report. ``data_plane`` None: it is off. ``history`` keeps the last hour of the providers."""
+        encrypts cursors and plans, and makes the entity tags of lists. ``specs`` stores what was sent in creates; with
+        None, runtimes show only what the providers report. ``data_plane`` None: it is off. ``history`` keeps the last
+        hour of the providers."""
         mover = MoverContext.over(fleet, intents, store, sealer=sealer, specs=specs, data_plane=data_plane)
         lifecycle, listing = LifecycleService(fleet, specs), ListService(fleet, specs, sealer)
         moves = MoveService(fleet, store, sealer)
@@ -87,5 +89,6 @@ class Services:
             exports=ExportService(fleet, listing, reader, sealer),
             imports=ImportService(fleet, store, sealer, moves),
             quotas=fleet.quotas,
+            sealer=sealer,
             data_plane=data_plane,
         )

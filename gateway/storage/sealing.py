@@ -36,6 +36,7 @@ class _Key:
         self.aead = AESGCM(_derived(secret, b"seal"))
         self.siv = AESSIV(_derived(secret, b"seal-fixed"))
         self.digest = _derived(secret, b"digest")
+        self.tags = AESGCM(_derived(secret, b"tags"))
 
 
 def _derived(secret: bytes, purpose: bytes) -> bytes:
@@ -80,6 +81,12 @@ class Keyring(Sealer):
             if known is None or head[:1] not in {_FORMAT, _FIXED_FORMAT}:
                 raise Unreadable("sealed with a key that is not configured") from exc
             raise Unreadable("changed since it was sealed, or sealed for another cell") from exc
+
+    def tag(self, document: bytes) -> str:
+        # GMAC takes a tenth of the time of SHA-256. As its nonce is always the same, two tags would reveal its key; the
+        # hash over them prevents that.
+        checksum = self._newest.tags.encrypt(bytes(_NONCE), b"", document)
+        return hashlib.sha256(checksum).hexdigest()[:32]
 
     @property
     def digest_version(self) -> str:

@@ -53,6 +53,17 @@ def test_fixed_seals_of_one_value_and_cell_are_equal_and_of_others_differ():
         keys.unseal(sealed, replace(CELL, row="in_2"))
 
 
+def test_tags_are_equal_for_equal_documents_and_keys_only():
+    key = new_key()
+    keys, document = Keyring([key]), b'{"items": []}' * 5_000
+    tag = keys.tag(document)
+    assert len(tag) == 32
+    assert Keyring([key, new_key()]).tag(bytes(document)) == tag
+    changed = [document[:at] + bytes([document[at] ^ 1]) + document[at + 1 :] for at in (0, 15, 16, 31_000, 64_999)]
+    others = [keys.tag(other) for other in (*changed, document[:-1], document + b" ", document + b"\0", b"", b"\0")]
+    assert len({tag, *others, Keyring([new_key()]).tag(document)}) == 12
+
+
 def test_fixed_seal_of_a_rotated_key_is_unsealed():
     old, new = new_key(), new_key()
     sealed = Keyring([old]).seal_fixed(PLAIN, CELL)
