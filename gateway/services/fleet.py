@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
 
-import msgspec
-
 from gateway.domain.access import Rate
 from gateway.domain.errors import (
     NotFound,
@@ -277,17 +275,12 @@ class Fleet:
     def named(self, runtime: Runtime) -> Runtime:
         """A runtime with its owner, its name for callers, and the id that it had first. No I/O."""
         shown = self.owners.shown(runtime)
-        return self._first(shown) if self.moves else shown
+        return self.moves.shown(shown) if self.moves else shown
 
     def shown_rows(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
         """As :meth:`shown`, for the rows of a list."""
         shown = self.owners.shown_rows(self.lifetimes.shown_rows(adapter, rows))
-        return [self._first(row) for row in shown] if self.moves else shown
-
-    def _first(self, runtime: Runtime) -> Runtime:
-        """A runtime with the id that it had first."""
-        first = self.moves.shown_id(runtime)
-        return runtime if first == runtime.id else msgspec.structs.replace(runtime, id=first)
+        return [self.moves.shown(row) for row in shown] if self.moves else shown
 
     def relocated(self, news: Iterable[Relocation]) -> None:
         """Runtimes have moved, or have moved back: what is known of them at both places is outdated."""

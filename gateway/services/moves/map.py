@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.runtime import Runtime
 from gateway.ports.moves import Arriving, Relocation, Relocations
@@ -149,6 +151,11 @@ class MoveMap:
         """Where a runtime is now that was at this place; None if it has not gone from there."""
         row = self._by_source.get((provider, ref.provider_id))
         return None if row is None else place_of(row)
+
+    def shown(self, runtime: Runtime) -> Runtime:
+        """A runtime that its provider returned, with :meth:`shown_id`."""
+        shown_id = self.shown_id(runtime)
+        return runtime if shown_id == runtime.id else replace(runtime, id=shown_id)
 
     def shown_id(self, runtime: Runtime) -> str:
         """The id that clients use for a runtime, as its provider returned it."""
