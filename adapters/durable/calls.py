@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from functools import lru_cache
+from itertools import repeat
 from typing import Final, TypeVar
 
 from adapters.durable import mapping, wire
@@ -141,14 +142,12 @@ class DurableCalls:
 
         Raises :class:`ProviderBadResponse` when the page repeats the cursor that was sent: following it never ends.
         """
-        response = await self.send(Operation.LIST, "GET", self.runtimes_path(scope), call, query=query)
+        response = await self.send(Operation.LIST, "GET", self._runtimes_path(scope), call, query=query)
 
         def whole(body: bytes) -> tuple[str | None, list[Runtime]]:
             page, raws = wire.list_body(body)
-            rows = enumerate(page.items)
-            return page.next_cursor or None, [
-                self.to_domain(row, None if raws is None else raws[index], scope) for index, row in rows
-            ]
+            rows = zip(page.items, raws or repeat(None), strict=False)
+            return page.next_cursor or None, [self.to_domain(row, raw, scope) for row, raw in rows]
 
         def row(body: bytes) -> Runtime:
             return self.read_runtime(body, scope)[1]

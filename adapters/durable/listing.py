@@ -1,13 +1,14 @@
 """Pages of runtimes and the look-up by name. Filters that the provider does not apply are applied here."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Final
+
+from msgspec.structs import replace
 
 from adapters.durable.calls import DurableCalls
 from adapters.durable.mapping import STATES
 from gateway.domain.errors import InvalidRequest, NotFound, ProviderBadResponse, ValidationFailed
-from gateway.domain.pages import ListFilter, ProviderPage, ProviderQuery, UnreadableRow, concerned
+from gateway.domain.pages import EVERYTHING, ListFilter, ProviderPage, ProviderQuery, UnreadableRow, concerned
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Kind, Operation, State, is_uuid
 from gateway.ports.rows import require_clear
@@ -29,7 +30,9 @@ _OWNERSHIP: Final = {True: 0, None: 1, False: 2}
 async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> ProviderPage:
     """One page with the whole filter applied. The provider cannot filter by name: with a name in the filter, up to
     ``NAME_PAGES`` pages are read until one has a match."""
-    wanted = query.filter
+    wanted, cursor = query.filter, query.cursor
+    if wanted == EVERYTHING:
+        return await calls.page(query.scope, _page(min(query.limit, MAX_LIMIT), cursor), call)
     if wanted.project is not None and is_uuid(wanted.project):
         wanted = replace(wanted, project=wanted.project.lower())
     if (wanted.kinds and Kind.DURABLE not in wanted.kinds) or (
@@ -40,12 +43,10 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
     unreadable: list[UnreadableRow] = []
     listed: list[str] = []
     readable = False
-    parameters = [("limit", str(MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT))), *_parameters(wanted)]
-    filtered = wanted != ListFilter()
-    cursor = query.cursor
+    limit, filters = MAX_LIMIT if by_name else min(query.limit, MAX_LIMIT), list(_parameters(wanted))
     for _ in range(NAME_PAGES if by_name else 1):
-        page = await calls.page(query.scope, parameters if cursor is None else [*parameters, ("cursor", cursor)], call)
-        found = [runtime for runtime in page.items if _accepts(wanted, runtime)] if filtered else page.items
+        page = await calls.page(query.scope, _page(limit, cursor, filters), call)
+        found = [runtime for runtime in page.items if _accepts(wanted, runtime)]
         unreadable += concerned(wanted, page.unreadable)
         readable = readable or page.readable
         listed += page.row_ids
@@ -53,6 +54,11 @@ async def list_page(calls: DurableCalls, query: ProviderQuery, call: Call) -> Pr
         if found or cursor is None:
             break
     return ProviderPage(found, cursor, unreadable, readable, listed)
+
+
+def _page(limit: int, cursor: str | None, filters: Sequence[tuple[str, str]] = ()) -> Sequence[tuple[str, str]]:
+    """The parameters of a page."""
+    return [("limit", str(limit)), *filters, *([] if cursor is None else [("cursor", cursor)])]
 
 
 def _parameters(wanted: ListFilter) -> Iterator[tuple[str, str]]:
@@ -90,18 +96,18 @@ async def find_by_name(calls: DurableCalls, scope: str, name: str, call: Call) -
     if direct is not None and _owned(direct) is not False:
         return [direct]
     found = {} if direct is None else {direct.provider_id: direct}
-    query, nameless = [("limit", str(MAX_LIMIT))], False
+    cursor, nameless = None, False
     incomplete = f"did not end within {FIND_PAGES} pages"
     for _ in range(FIND_PAGES):
-        page = await calls.page(scope, query, call)
+        page = await calls.page(scope, _page(MAX_LIMIT, cursor), call)
         found.update((runtime.provider_id, runtime) for runtime in page.items if runtime.name == name)
         require_clear([row for row in page.unreadable if row.name == name], name, provider=calls.provider, scope=scope)
         nameless |= any(runtime.name is None for runtime in page.items)
         nameless |= any(row.name is None for row in page.unreadable)
-        if page.next_cursor is None:
+        cursor = page.next_cursor
+        if cursor is None:
             incomplete = "has runtimes without a readable key" if nameless else ""
             break
-        query = [query[0], ("cursor", page.next_cursor)]
     if incomplete and all(_owned(runtime) is False for runtime in found.values()):
         raise ProviderBadResponse(f"The list of {scope} {incomplete}.")
     newest = sorted(found.values(), key=lambda runtime: runtime.created_at or "", reverse=True)

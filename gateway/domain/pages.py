@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -14,8 +14,7 @@ from gateway.domain.runtime import Model, Runtime
 from gateway.domain.values import State
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListFilter:
+class ListFilter(msgspec.Struct, frozen=True, kw_only=True):
     """The filter of a list. An empty filter accepts everything.
 
     ``name`` is the name at the provider. ``outward_name`` is the name without an owner's suffix, where several names at
@@ -46,13 +45,15 @@ class ListFilter:
         return self.visible is None or self.visible(runtime)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProviderQuery:
+EVERYTHING: Final = ListFilter()
+
+
+class ProviderQuery(msgspec.Struct, frozen=True, kw_only=True):
     """One provider's part of a page. ``cursor`` is the ``next_cursor`` of the same adapter's page before, None for the
     first page."""
 
     scope: str
-    filter: ListFilter = field(default_factory=ListFilter)
+    filter: ListFilter = EVERYTHING
     limit: int = 50
     cursor: str | None = None
 
@@ -82,8 +83,7 @@ class UnreadableRow:
         return self.name is None or self.name == name
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderPage:
+class ProviderPage(msgspec.Struct, frozen=True):
     """One provider's part of a page. ``next_cursor`` None: this is the last page.
 
     ``unreadable`` are rows that are missing from ``items`` because they could not be read, except those that the

@@ -3,8 +3,10 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence, Set
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
 
 from gateway.domain.access import Principal
 from gateway.domain.errors import (
@@ -14,7 +16,7 @@ from gateway.domain.errors import (
     InvalidRequest,
 )
 from gateway.domain.list_progress import Progress
-from gateway.domain.pages import ListFilter, ListWarning, ProviderPage, ProviderQuery
+from gateway.domain.pages import EVERYTHING, ListFilter, ListWarning, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import CreateFeature, Operation
 from gateway.ports.context import RequestContext
@@ -27,7 +29,6 @@ from gateway.services.participants import Participant, incomplete, warnings_of
 from gateway.services.specs import SpecKeeper
 
 _SURFACE: Final = "v1"
-_EVERYTHING: Final = ListFilter()
 _LARGE_PAGE: Final = 100  # rows that a provider is asked for where many of them may be left out
 
 
@@ -55,7 +56,17 @@ class ListQuery:
     @property
     def thins(self) -> bool:
         """Whether rows of the provider's pages may be left out."""
-        return self.owner is not None or bool(self.labels) or self.filter != _EVERYTHING
+        return self.owner is not None or bool(self.labels) or self.filter != EVERYTHING
+
+
+class _Terms(NamedTuple):
+    """What applies to all participants of a page. ``fills``: one whose rows are left out is asked for further pages.
+    ``large``: so many rows may be left out that the providers are asked for more at once."""
+
+    query: ListQuery
+    ctx: RequestContext
+    fills: bool
+    large: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +105,8 @@ class ListService:
         participants = self._participants(query, ctx)
         since = self._fleet.moves.latest
         for participant in participants:
-            participant.progress = progress.setdefault(participant.key, Progress(since=since))
+            key = participant.key
+            participant.progress = progress.get(key) or progress.setdefault(key, Progress(since=since))
         await self._collect(participants, query, ctx)
         if self.on_whole is not None and query.cursor is None and not query.thins and not ctx.principal.confined:
             for p in participants:
@@ -122,12 +134,12 @@ class ListService:
         rows than could be read ``until`` a time of the monotonic clock. Raises as :meth:`page`, but not for providers
         that fail."""
         query, since = narrowed(query, ctx.principal, self._fleet.owners), self._fleet.moves.latest
-        participants = self._participants(query, ctx)
+        participants, terms = self._participants(query, ctx), self._terms(query, ctx)
 
         async def read(participant: Participant) -> None:
-            participant.progress.since = since
+            participant.progress = Progress(since=since)
             while not participant.finished and self._fleet.clock.monotonic() < until:
-                await self._ask(participant, query, _LARGE_PAGE, 1, ctx)
+                await self._ask(participant, terms, _LARGE_PAGE, 1)
                 if participant.items:
                     await take(participant)
                 participant.items, participant.pages = [], 0
@@ -140,7 +152,7 @@ class ListService:
     async def _collect(self, participants: Sequence[Participant], query: ListQuery, ctx: RequestContext) -> None:
         """Ask the participants, side by side, for their shares of the page. With a filter, those that have more are
         asked again for what the others left free."""
-        filtered = query.thins or self._fleet.moves.latest > 0
+        terms = self._terms(query, ctx)
         unfinished, room, fill_until = list(participants), query.limit, math.inf
         while room and self._fleet.clock.monotonic() < fill_until:
             unfinished = [p for p in unfinished if not p.finished]
@@ -148,12 +160,12 @@ class ListService:
             if not asked:
                 break
             share, rest = divmod(room, len(asked))
-            calls = [self._ask(p, query, share + (index < rest), len(unfinished), ctx) for index, p in enumerate(asked)]
+            calls = [self._ask(p, terms, share + (index < rest), len(unfinished)) for index, p in enumerate(asked)]
             if len(calls) == 1:
                 await calls[0]  # a single participant needs no task of its own
             else:
                 await asyncio.gather(*calls)
-            if not filtered or (query.named and any(p.items for p in participants)):
+            if not terms.fills or (query.named and any(p.items for p in participants)):
                 break
             room = query.limit - sum(len(p.items) for p in participants)
             fill_until = min(fill_until, max(p.fill_until for p in asked))
@@ -203,25 +215,27 @@ class ListService:
             return [Participant(provider, "", refusal)]
         return [Participant(provider, scope) for scope in dict.fromkeys(wanted)]
 
-    async def _ask(
-        self, participant: Participant, query: ListQuery, limit: int, active: int, ctx: RequestContext
-    ) -> None:
+    def _terms(self, query: ListQuery, ctx: RequestContext) -> _Terms:
+        fills = query.thins or self._fleet.moves.latest > 0
+        return _Terms(query, ctx, fills, query.owner is not None or bool(query.labels) or ctx.principal.own_only)
+
+    async def _ask(self, participant: Participant, terms: _Terms, limit: int, active: int) -> None:
         """Add up to ``limit`` runtimes of a participant to the page."""
         if participant.refusal is not None:
             participant.fail(participant.refusal)
             return
         adapter, progress, clock = participant.provider.adapter, participant.progress, self._fleet.clock
-        whole = query.owner is not None or bool(query.labels) or ctx.principal.own_only or progress.skip > 0
-        most, filtered = len(participant.items) + limit, query.thins or self._fleet.moves.latest > 0
+        query, ctx, large = terms.query, terms.ctx, terms.large or progress.skip > 0
+        most = len(participant.items) + limit
         try:
-            async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx) as call:
+            async with self._fleet.call_scope(participant.provider, Operation.LIST, ctx, only_reads=True) as call:
                 participant.fill_until = (clock.monotonic() + call.deadline) / 2
                 while True:
                     participant.pages += 1
                     asked = ProviderQuery(
                         scope=participant.scope,
                         filter=query.filter,
-                        limit=max(limit, _LARGE_PAGE) if whole else limit,
+                        limit=max(limit, _LARGE_PAGE) if large else limit,
                         cursor=progress.cursor,
                     )
                     page = await self._shown(await adapter.list(asked, call), participant, query, ctx)
@@ -229,9 +243,9 @@ class ListService:
                         page = await self._labelled(page, participant, query.labels)
                     participant.add(page, most - len(participant.items), active)
                     full = len(participant.items) >= (1 if query.named else most)
-                    if full or participant.finished or not filtered or clock.monotonic() >= participant.fill_until:
+                    if full or participant.finished or not terms.fills or clock.monotonic() >= participant.fill_until:
                         break
-                    whole = True
+                    large = True
         except GatewayError as error:
             participant.fail(error)
         except Exception as exc:  # noqa: BLE001 (a bug in one adapter must not hide the runtimes of the others)

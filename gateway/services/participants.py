@@ -29,7 +29,7 @@ class Participant:
     provider: Provider
     scope: str
     refusal: GatewayError | None = None
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress = field(init=False)
     items: list[Runtime] = field(default_factory=list)
     unreadable: list[UnreadableRow] = field(default_factory=list)
     failure: GatewayError | None = None

@@ -4,6 +4,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import structs
+
 from gateway.domain.access import Principal, refuse_named, refuse_outside
 from gateway.domain.errors import GatewayError, NotFound, RuntimeReplaced
 from gateway.domain.ids import RuntimeRef
@@ -74,7 +76,7 @@ def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQ
     name = query.filter.name
     if name is not None:
         native = owners.native_name(name, principal)
-        named = replace(query.filter, name=native, outward_name=name if native is None else None)
+        named = structs.replace(query.filter, name=native, outward_name=name if native is None else None)
         query = replace(query, filter=named)
     if not principal.confined:
         return query
@@ -88,7 +90,7 @@ def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQ
         query,
         providers=query.providers or only.providers or frozenset(),
         scopes=query.scopes or only.scopes or frozenset(),
-        filter=replace(
+        filter=structs.replace(
             query.filter,
             kinds=query.filter.kinds or only.kinds or frozenset(),
             visible=partial(owners.sees, principal),

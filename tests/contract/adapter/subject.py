@@ -5,9 +5,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, ClassVar, Final, TypeVar
+
+from msgspec import structs
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.ids import RuntimeRef
@@ -211,7 +213,7 @@ async def pages(adapter: ProviderAdapter[Any], query: ProviderQuery, call: Call)
         yield page
         if page.next_cursor is None:
             return
-        query = replace(query, cursor=page.next_cursor)
+        query = structs.replace(query, cursor=page.next_cursor)
     raise AssertionError("the pages do not end")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import structs
 
 from gateway.domain.errors import (
     InvalidRequest,
@@ -76,7 +77,7 @@ async def test_a_limit_below_the_number_of_providers_queries_them_one_after_anot
 async def test_rows_beyond_the_limit_are_on_the_next_pages() -> None:
     class Generous(DurableLike):
         async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-            return await super().list(replace(query, limit=5), call)
+            return await super().list(structs.replace(query, limit=5), call)
 
     adapter = _fill(Generous("one"), 9)
     pages = await _pages(replace(EVERYTHING, limit=2), adapter)
@@ -299,7 +300,7 @@ class LongCursors(DurableLike):
     length = 2001
 
     async def list(self, query: ProviderQuery, call: Call) -> ProviderPage:
-        page = await super().list(replace(query, cursor=(query.cursor or "").strip() or None), call)
+        page = await super().list(structs.replace(query, cursor=(query.cursor or "").strip() or None), call)
         cursor = page.next_cursor
         return page if cursor is None else ProviderPage(page.items, cursor.ljust(self.length))
 
