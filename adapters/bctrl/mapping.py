@@ -7,7 +7,7 @@ import msgspec
 
 from adapters.bctrl import wire
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id
-from gateway.domain.lifecycle import actions
+from gateway.domain.lifecycle import encoded_actions
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProfileLaunch
 from gateway.domain.runtime import BrowserPart, Launch, Runtime
 from gateway.domain.values import CreateFeature, State
@@ -75,7 +75,7 @@ class Reader:
     def __init__(self, provider: str, features: frozenset[str], *, pinned: bool) -> None:
         self._provider = provider
         self._pinned = pinned
-        self._actions = {state: actions(features, state) for state in State}
+        self._actions = {state: encoded_actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
         """The runtime in the response to a call on one runtime."""

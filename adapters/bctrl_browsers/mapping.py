@@ -12,7 +12,7 @@ from adapters.bctrl_browsers.native import NativeCreate
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
-from gateway.domain.lifecycle import actions
+from gateway.domain.lifecycle import encoded_actions
 from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
@@ -139,7 +139,7 @@ class Reader:
         self._provider = provider
         self.owner_marks = OwnerMarks()
         self._pinned = pinned
-        self._actions = {state: actions(features, state) for state in State}
+        self._actions = {state: encoded_actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
         """The browser in the response to a call on one browser."""

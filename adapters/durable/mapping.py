@@ -12,7 +12,7 @@ from adapters.durable.wire import InstanceBody, Number, RuntimeBody
 from gateway.domain.config import labelled
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import SEPARATOR, b64url, format_runtime_id
-from gateway.domain.lifecycle import actions
+from gateway.domain.lifecycle import encoded_actions
 from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
@@ -189,7 +189,7 @@ class Reader:
             provider_id="",
             state=state,
             provider_state={"status": status, "instance": instance_state},
-            actions=actions(self._features, state, instance_can_pause=can_pause, owned=owned),
+            actions=encoded_actions(self._features, state, instance_can_pause=can_pause, owned=owned),
         )
 
 

@@ -18,7 +18,7 @@ from gateway.api.route import Route
 from gateway.domain.errors import Retryable, Source, error_classes
 from gateway.domain.pages import Incomplete, Page
 from gateway.domain.requests import UpdateCapability
-from gateway.domain.runtime import Runtime
+from gateway.domain.runtime import Action, Runtime
 from gateway.domain.values import State
 
 Schema = dict[str, Any]
@@ -66,7 +66,7 @@ def _requests(routes: Iterable[Route]) -> dict[str, Schema]:
 
 
 def _responses(routes: Iterable[Route]) -> dict[str, Schema]:
-    models = {model for route in routes for success in route.successes.values() for model in success.models}
+    models = {model for route in routes for success in route.successes.values() for model in success.models} | {Action}
     _, components = msgspec.json.schema_components(
         sorted(models, key=lambda model: model.__name__), ref_template="#/components/schemas/{name}"
     )
@@ -78,6 +78,7 @@ def _responses(routes: Iterable[Route]) -> dict[str, Schema]:
         "examples": [state.value for state in State],
     }
     whole = components[Runtime.__name__]
+    whole["properties"]["actions"] = {"type": "object", "additionalProperties": ref(Action.__name__)}
     required = [name for name in whole["required"] if name not in LEFT_OUT]
     description = f"{whole['description']}\n\nA list can leave out members (``fields``)."
     components[_ROW] = {**deepcopy(whole), "title": _ROW, "required": required, "description": description}

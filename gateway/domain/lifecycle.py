@@ -7,12 +7,12 @@ the docs. In ``unknown`` all verbs but connect are possible, because only the pr
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
+import msgspec
 from msgspec import UNSET
 
-from gateway.domain.runtime import Action, Actions
+from gateway.domain.runtime import ENCODER, Action, Runtime
 from gateway.domain.values import Feature, State
 
 
@@ -73,14 +73,13 @@ def works_from(verb: Verb) -> str:
     )
 
 
-@lru_cache(maxsize=1024)
 def actions(
     features: frozenset[str],
     state: State,
     *,
     instance_can_pause: bool | None = None,
     owned: bool | None = None,
-) -> Actions:
+) -> dict[str, Action]:
     """The verbs of a provider with these ``features``, and whether each is possible in this state.
 
     ``instance_can_pause`` is what the provider reports about this instance, None where it reports nothing. ``owned`` is
@@ -100,4 +99,16 @@ def actions(
             shown[verb] = Action(allowed=False, requires={DISCARD_STATE: True}, discards_state=True)
         else:
             shown[verb] = Action(allowed=True, discards_state=True if verb in _DISCARDING else UNSET)
-    return Actions(shown)
+    return shown
+
+
+def encoded_actions(
+    features: frozenset[str], state: State, *, instance_can_pause: bool | None = None, owned: bool | None = None
+) -> msgspec.Raw:
+    """As :func:`actions`, for :attr:`Runtime.actions`."""
+    return msgspec.Raw(ENCODER.encode(actions(features, state, instance_can_pause=instance_can_pause, owned=owned)))
+
+
+def actions_of(runtime: Runtime) -> dict[str, Action]:
+    """The actions that a runtime shows, by verb."""
+    return msgspec.json.decode(runtime.actions, type=dict[str, Action])

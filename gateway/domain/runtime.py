@@ -4,8 +4,7 @@
 Fields of type ``X | UnsetType`` appear only in the responses that set them.
 """
 
-from collections.abc import Iterator, Mapping
-from operator import attrgetter
+from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -27,26 +26,6 @@ class Action(Model, frozen=True, kw_only=True, omit_defaults=True):
     requires: dict[str, Any] | UnsetType = UNSET
     discards_state: bool | UnsetType = UNSET
     reason: str | UnsetType = UNSET
-
-
-class Actions(Mapping[str, Action]):
-    """The actions by verb. Many runtimes share one object, which is encoded once: that halves the time of a list."""
-
-    def __init__(self, by_verb: Mapping[str, Action]) -> None:
-        self._by_verb = dict(by_verb)
-        self.encoded = msgspec.Raw(msgspec.json.encode(self._by_verb))
-
-    def __getitem__(self, verb: str) -> Action:
-        return self._by_verb[verb]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._by_verb)
-
-    def __len__(self) -> int:
-        return len(self._by_verb)
-
-    def __repr__(self) -> str:
-        return f"Actions({self._by_verb!r})"
 
 
 class Cost(Model, frozen=True, kw_only=True):
@@ -151,9 +130,13 @@ class CreateAttempt(Model, frozen=True, kw_only=True):
     code: str
 
 
+_NO_ACTIONS: Final = msgspec.Raw(b"{}")
+
+
 class Runtime(Model, frozen=True, kw_only=True):
     """The resource. ``owner`` is the principal or group that created it, where that is known. ``etag`` is set in
-    responses with one runtime, not in the items of a list.
+    responses with one runtime, not in the items of a list. ``actions`` is the JSON of an :class:`Action` by verb, which
+    is encoded once for all runtimes that have the same.
 
     ``adopted``: the response to the create was lost, and this is the only runtime of the name that appeared since.
     ``attempts``: the providers to which the create was sent before this one.
@@ -173,7 +156,7 @@ class Runtime(Model, frozen=True, kw_only=True):
     state: State
     state_reason: str | None = None
     provider_state: dict[str, Any] = msgspec.field(default_factory=dict)
-    actions: Mapping[str, Action] = msgspec.field(default_factory=dict)
+    actions: msgspec.Raw = msgspec.field(default_factory=lambda: _NO_ACTIONS)
     cost: Cost | None = None
     created_at: str | None = None
     updated_at: str | None = None
@@ -290,5 +273,5 @@ class DataConnections(Model, frozen=True, kw_only=True):
     items: list[DataConnection]
 
 
-ENCODER: Final = msgspec.json.Encoder(enc_hook=attrgetter("encoded"))
+ENCODER: Final = msgspec.json.Encoder()
 """Encodes every :class:`Model`, and every type that msgspec supports."""

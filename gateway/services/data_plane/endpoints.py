@@ -17,7 +17,7 @@ from gateway.domain.errors import (
     RuntimeReplaced,
     StateConflict,
 )
-from gateway.domain.lifecycle import Verb
+from gateway.domain.lifecycle import Verb, actions_of
 from gateway.domain.runtime import Connection
 from gateway.domain.values import Operation, State
 from gateway.ports.clock import Clock
@@ -174,7 +174,7 @@ class Endpoints:
             raise RuntimeGone(
                 "The runtime was restarted: this address leads to an instance that has ended.", provider=provider.name
             )
-        actions = runtime.actions
+        actions = actions_of(runtime)
         verbs = [verb.value for verb in (Verb.START, Verb.RESUME) if verb in actions and actions[verb].allowed]
         how = f"call {' or '.join(verbs)} first" if verbs else "it cannot be started now"
         raise StateConflict(

@@ -3,6 +3,7 @@
 from typing import Any
 
 from gateway.domain.errors import NotFound
+from gateway.domain.lifecycle import actions_of
 from gateway.domain.requests import InstallCapability, ReplaceConfig, StartRequest, UpdateCapability
 from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.validation import validate
@@ -76,7 +77,7 @@ class AbilityContract:
         running = await subject.create_running("one")
         stopped = await adapter.stop(adapter.reference(running), subject.call())
         assert stopped.state in {State.STOPPING, State.STOPPED, State.IDLE}
-        assert not stopped.actions["stop"].allowed
+        assert not actions_of(stopped)["stop"].allowed
         await _agrees(subject, stopped)
         await _finds_nothing(adapter.stop(subject.missing(running), subject.call()))
 

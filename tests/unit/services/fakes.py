@@ -13,7 +13,7 @@ from gateway.domain.access import Principal
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.errors import GatewayError, NotFound, UnsupportedFeature, ValidationFailed
 from gateway.domain.ids import RuntimeRef, b64url, format_runtime_id, from_b64url
-from gateway.domain.lifecycle import actions
+from gateway.domain.lifecycle import encoded_actions
 from gateway.domain.pages import ProviderPage, ProviderQuery, page_of_all
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, StartRequest
 from gateway.domain.runtime import BrowserPart, ConfigDocument, Connection, Lease, Runtime
@@ -165,7 +165,7 @@ class FakeAdapter(ProviderAdapter[ProviderSettings]):
         """The runtime with its id and actions."""
         reference = self.format_reference(self.reference(runtime))
         return msgspec.structs.replace(
-            runtime, id=format_runtime_id(self.name, reference), actions=actions(self.features, runtime.state)
+            runtime, id=format_runtime_id(self.name, reference), actions=encoded_actions(self.features, runtime.state)
         )
 
     def move(self, provider_id: str, state: State) -> Runtime:

@@ -8,6 +8,7 @@ from adapters.bctrl_browsers.adapter import BctrlBrowsersAdapter
 from adapters.bctrl_browsers.mapping import DRIVERS, STATES, Reader, browser_id, connections, create_body, reference
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import RuntimeRef, b64url
+from gateway.domain.lifecycle import actions_of
 from gateway.domain.requests import CreateBrowser
 from gateway.domain.runtime import ENCODER, BrowserPart, Launch, Proxy
 from gateway.domain.values import State
@@ -151,7 +152,7 @@ def test_browser_with_all_members_is_decoded():
     assert runtime.labels == {"team": "shop"}
     assert (runtime.created_at, runtime.updated_at) == ("2026-10-04T10:00:00Z", "2026-10-04T10:00:05Z")
     assert (runtime.cost, runtime.expires_at, runtime.durable) == (None, None, None)
-    assert {name for name, action in runtime.actions.items() if action.allowed} == {"start", "delete"}
+    assert {name for name, action in actions_of(runtime).items() if action.allowed} == {"start", "delete"}
     assert runtime.provider_data["stealth"] == "normal"
     assert not runtime.provider_data.keys() & {"id", "name", "spaceId", "proxy", "metadata", "captcha", "currentRun"}
 

@@ -3,7 +3,7 @@
 import pytest
 
 from gateway.domain.errors import ProviderBadResponse
-from gateway.domain.lifecycle import Action
+from gateway.domain.lifecycle import Action, actions_of
 from gateway.domain.pages import ProviderQuery
 from gateway.domain.runtime import ENCODER, Cost, DurablePart, Instance, Project, Runtime
 from gateway.domain.values import State
@@ -56,9 +56,9 @@ async def test_running_runtime_is_mapped_completely():
             ),
         ),
     )
-    assert runtime.actions["pause"] == Action(allowed=True)
-    assert runtime.actions["stop"] == Action(allowed=False, requires={"discard_state": True}, discards_state=True)
-    assert "delete" not in runtime.actions
+    assert actions_of(runtime)["pause"] == Action(allowed=True)
+    assert actions_of(runtime)["stop"] == Action(allowed=False, requires={"discard_state": True}, discards_state=True)
+    assert "delete" not in actions_of(runtime)
 
 
 async def test_members_missing_on_an_old_platform_are_none():
@@ -146,12 +146,12 @@ async def test_floats_are_mapped_to_integers():
 
 async def test_runtime_of_another_owner_allows_no_action():
     runtime = await _get(row(owned_by_me=False))
-    assert not any(action.allowed for action in runtime.actions.values())
+    assert not any(action.allowed for action in actions_of(runtime).values())
 
 
 async def test_instance_without_pause_support_does_not_allow_pause():
     runtime = await _get(row(status="running", instance=instance(supports_pause=False)))
-    assert runtime.actions["pause"] == Action(allowed=False, reason="this instance cannot pause")
+    assert actions_of(runtime)["pause"] == Action(allowed=False, reason="this instance cannot pause")
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"{}", b"[]", b"null", row(id=OTHER), row(key=3), row(instance=[])])
