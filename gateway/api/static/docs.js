@@ -14,7 +14,7 @@ let index = null;
 
 /** The pattern of a text at the beginning of a word. */
 function beginning(words) {
-  const literal = words.map((word) => word.replace(/[^\p{L}\p{N}]/gu, "\\$&")).join("[^\\p{L}\\p{N}]+");
+  const literal = words.map((word) => word.replace(/[\\^$.*+?()[\]{}|/]/g, "\\$&")).join("[^\\p{L}\\p{N}]+");
   return new RegExp(`(?<![\\p{L}\\p{N}])${literal}`, "giu");
 }
 
@@ -137,3 +137,4 @@ const sidebar = document.getElementById("sidebar");
 const here = sidebar.querySelector("[aria-current]");
 if (here) sidebar.scrollTop = here.offsetTop - sidebar.clientHeight / 2; // (scrollIntoView would move the page too)
 if (document.body.dataset.page === "reference") import("./reference.js");
+if (input.value) search(); // typed before this script was there

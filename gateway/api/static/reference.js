@@ -110,11 +110,10 @@ function responses(operation) {
 }
 
 function errors(operation) {
-  const codes = Object.entries(operation.responses).filter(([status]) => status >= 400)
-    .flatMap(([status, response]) => Object.keys(refer(response).content["application/problem+json"].examples).map((name) => [status, name]));
-  return [el("h3", {}, "Errors"), el("p", { class: "codes" }, codes.flatMap(([status, name]) =>
-    [el("span", {}, `${status} `), el("a", { href: new URL(`../errors/${name}`, import.meta.url).href }, name), " "]),
-  el("a", { href: "#errors" }, "Their form"))];
+  const link = (name) => el("a", { href: new URL(`../errors/${name}`, import.meta.url).href }, name);
+  const codes = Object.entries(operation.responses).filter(([status]) => status >= 400).flatMap(([status, response]) =>
+    Object.keys(refer(response).content["application/problem+json"].examples).map((name) => [el("span", {}, `${status} `, link(name)), " "]));
+  return [el("h3", {}, "Errors"), el("p", { class: "codes" }, codes, el("a", { href: "#errors" }, "Their form"))];
 }
 
 function operation(path, method, given) {
