@@ -5,11 +5,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from aiohttp import StreamReader, hdrs, web
-from aiohttp.helpers import rfc822_formatted_time
-from aiohttp.http import HttpVersion10
+from aiohttp import StreamReader, web
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from aiohttp.web_protocol import RequestPayloadError, _ErrInfo
 
 from gateway.domain.errors import GatewayError
 from gateway.http.endpoints import ListenerEndpoints
@@ -17,6 +15,7 @@ from gateway.http.in_flight import SAFE_METHODS
 from gateway.http.mounting import BASE_PATH
 from gateway.http.problems import internal_error
 from gateway.http.request_heads import parse_error
+from gateway.http.request_loop import RequestLoop
 from gateway.http.wire import Wire
 from gateway.upstream.http1.connection import probe_when_silent
 
@@ -27,11 +26,10 @@ _HALF_CLOSE_SECONDS: Final = 0.1
 """A client that ends its sending side this soon after its last byte waits for the response."""
 
 _SWITCHING: Final = 101
-_WITHOUT_BODY: Final = frozenset({204, 304})
 _HEAD_END: Final = b"\r\n\r\n"
 
 
-class GatewayRequestHandler(RequestHandler):
+class GatewayRequestHandler(RequestLoop):
     """One connection. Requests that aiohttp answers before any handler are answered here.
 
     When the connection is lost, a read is cancelled, and a change continues; a handler can set ``when_lost``, which is
@@ -225,36 +223,9 @@ class GatewayRequestHandler(RequestHandler):
         self._endpoints.unexpected(message or "a request failed outside of its handler", status=status)
         return self._endpoints.refuse_unreadable(request, internal_error())
 
-    def finish_response(self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None) -> Any:
-        if (self._half_closed or self._lost_data) and not self._messages and resp.status != _SWITCHING:
-            resp.force_close()
-        if isinstance(resp, web.Response) and not self._upgraded:
-            return self._send_whole(request, resp)
-        return super().finish_response(request, resp, start_time)
-
-    async def _send_whole(self, request: web.BaseRequest, resp: web.Response) -> tuple[web.StreamResponse, bool]:
-        """Send the head and the body in one write. aiohttp's own way is made for bodies of any kind, and takes three
-        times as long; it also makes up a ``Content-Type``."""
-        request._finish()
-        version, status, headers, body = request.version, resp.status, resp.headers, cast("bytes | None", resp.body)
-        is_head = request.method == hdrs.METH_HEAD
-        if status in _WITHOUT_BODY:
-            headers.popall(hdrs.CONTENT_LENGTH, None)
-        elif body or not is_head:
-            headers.setdefault(hdrs.CONTENT_LENGTH, str(len(body or b"")))
-        headers.setdefault(hdrs.DATE, rfc822_formatted_time())
-        if resp.keep_alive is None:
-            resp._keep_alive = request.keep_alive
-        if not resp.keep_alive:
-            headers.setdefault(hdrs.CONNECTION, "close")
-        elif version == HttpVersion10:
-            headers.setdefault(hdrs.CONNECTION, "keep-alive")
-        try:
-            await request.writer.write_headers(f"HTTP/{version[0]}.{version[1]} {status} {resp.reason}", headers)
-            await request.writer.write_eof(b"" if body is None or is_head or status in _WITHOUT_BODY else body)
-        except ConnectionError:
-            return resp, True
-        return resp, False
+    def finish(self, response: web.StreamResponse) -> None:
+        if (self._half_closed or self._lost_data) and not self._messages and response.status != _SWITCHING:
+            response.force_close()
 
     def _parse_error(self, exc: HttpProcessingError) -> GatewayError:
         return parse_error(

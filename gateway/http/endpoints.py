@@ -214,7 +214,7 @@ class ListenerEndpoints:
                     )
                     response = failed(internal_error(), request, ctx.request_id)
                 finally:
-                    tasks.discard(task)
+                    in_flight.done(tasks, task)
                     if ticket is not None:
                         ticket.end()
                 outcome.status = response.status

@@ -44,6 +44,7 @@ class InFlight:
         self._bound: dict[str, int] = {}
         self._dropped = metrics.dropped.labels("interrupted")
         self._stop_waiting = asyncio.Event()
+        self._awaited: dict[Task, asyncio.Future[None]] = {}  # ends of requests that something waits for
 
     def admit(self) -> "AdmissionTicket":
         """Admit the request of the API whose task was just added. Raises :class:`Overloaded` when it exceeds the
@@ -55,6 +56,12 @@ class InFlight:
                 retry_after=1,
             )
         return AdmissionTicket(self)
+
+    def done(self, tasks: set[Task], task: Task) -> None:
+        """A request has ended, whose task was added to ``tasks``. The task serves its connection, and continues."""
+        tasks.discard(task)
+        if self._awaited and (end := self._awaited.pop(task, None)) is not None:
+            end.set_result(None)
 
     def enter(self, provider: str, *, always: bool) -> None:
         """Bind a request to a provider. Requests bound to one provider may use at most half of the free capacity, so a
@@ -99,7 +106,7 @@ class InFlight:
 
     async def ended(self) -> None:
         """Wait until all requests of the API, and all works, that are in flight now have ended."""
-        await _ended(self.api | self.works)
+        await self._ended(self.api | self.works)
 
     def stop_waiting(self) -> None:
         """End :meth:`wait` and the waiting of :meth:`drain` at once."""
@@ -122,7 +129,7 @@ class InFlight:
         stopped = asyncio.create_task(self._stop_waiting.wait())
         try:
             while (running := self._running()) and not stopped.done() and loop.time() < deadline:
-                ended = asyncio.create_task(_ended(running))
+                ended = asyncio.create_task(self._ended(running))
                 await asyncio.wait({ended, stopped}, timeout=deadline - loop.time(), return_when="FIRST_COMPLETED")
                 ended.cancel()  # (cancels only the waiting)
         finally:
@@ -135,8 +142,17 @@ class InFlight:
             task.cancel()
         if running:
             self._dropped.inc(len(running))
-            await asyncio.wait(running, timeout=_INTERRUPTED_SECONDS)
+            await self._ended(running, _INTERRUPTED_SECONDS)
         return len(running)
+
+    async def _ended(self, running: AbstractSet[Task], seconds: float | None = None) -> None:
+        """Wait until these requests and works have ended, for at most ``seconds``."""
+        loop = asyncio.get_running_loop()
+        ends: set[asyncio.Future[Any]] = {
+            task if task in self.works else self._awaited.setdefault(task, loop.create_future()) for task in running
+        }
+        if ends:
+            await asyncio.wait(ends, timeout=seconds)
 
     def _running(self) -> AbstractSet[Task]:
         return self.api | self.native | self.site | self.waiting | self.works
@@ -178,8 +194,3 @@ class AdmissionTicket(Admission):
         providers, self._providers = self._providers or (), None
         for provider in providers:
             self._in_flight.leave(provider)
-
-
-async def _ended(tasks: AbstractSet[Task]) -> None:
-    if tasks:
-        await asyncio.wait(tasks)

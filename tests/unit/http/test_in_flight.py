@@ -1,5 +1,6 @@
 """The limits of requests in flight, in total and per provider."""
 
+import asyncio
 from typing import cast
 
 import pytest
@@ -88,3 +89,17 @@ def test_requests_beyond_the_limit_are_refused() -> None:
     assert requests.begin().enter("a")
     with pytest.raises(Overloaded):
         requests.begin()
+
+
+async def test_the_end_of_a_request_is_awaited_although_its_connection_stays() -> None:
+    in_flight = InFlight(10, Metrics())
+    connection = asyncio.create_task(asyncio.Event().wait())
+    in_flight.api.add(connection)
+    waiting = [asyncio.create_task(in_flight.ended()), asyncio.create_task(in_flight.drain(60))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert not any(wait.done() for wait in waiting)
+    in_flight.done(in_flight.api, connection)
+    assert await asyncio.gather(*waiting) == [None, 0]
+    assert not connection.done()
+    connection.cancel()
