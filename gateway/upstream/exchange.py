@@ -82,8 +82,8 @@ class Exchange:
         elif not is_streamed:
             request.headers.popall("Content-Length", None)  # the head gets it
         length = len(body) if isinstance(body, bytes) else None if is_streamed else 0
-        head = origin.head(request.method, request.target, request.headers.items(), length)
-        self.connection = connection = await origin.pool.acquire(self._progress)
+        head = origin.head(request.method, request.target, origin.lines(request.headers.items()), length)
+        self.connection = connection = origin.pool.take(self._progress) or await origin.pool.acquire(self._progress)
         self._progress.response = response = connection.start(request.method)
         response.on_interim = self._interim
         if body is None or isinstance(body, bytes):
@@ -124,7 +124,10 @@ class Exchange:
             try:
                 self._wait.__exit__(kind, exc, traceback)
             finally:
-                await self._close(whole=exc is None)
+                whole = exc is None
+                if self._upload is not None:
+                    whole = await _has_ended(self._upload) and whole
+                self._close(whole=whole)
         except TimeoutError as timeout:
             failure = timeout
         finally:
@@ -138,15 +141,19 @@ class Exchange:
                 outcome, self.phase, status=self._progress.status, detail=detail_of(failure)
             ) from failure
 
-    async def _close(self, *, whole: bool) -> None:
+    def _close(self, *, whole: bool) -> None:
         """Return the connection to the pool, which closes it unless request and response have ended."""
-        upload, connection, origin = self._upload, self.connection, self._origin
-        if upload is not None:
-            whole = whole and upload.done() and not upload.cancelled() and upload.exception() is None
-            upload.cancel()
-            await asyncio.gather(upload, return_exceptions=True)
+        connection, origin = self.connection, self._origin
         if connection is None or origin is None:
             return
         if not whole:  # after a response that came before the end of the request, nothing can follow
             connection.abort()
         origin.pool.release(connection)
+
+
+async def _has_ended(upload: "asyncio.Task[None]") -> bool:
+    """End an upload, and return whether it was complete."""
+    whole = upload.done() and not upload.cancelled() and upload.exception() is None
+    upload.cancel()
+    await asyncio.gather(upload, return_exceptions=True)
+    return whole

@@ -1,5 +1,6 @@
 """Counts, times and logs the attempts at providers."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from typing import Final
@@ -30,12 +31,15 @@ class AttemptLog:
         request_id = headers.get(_REQUEST_ID) if headers is not None else None
         self._requests(attempt.operation, attempt.outcome).inc()
         self._seconds(attempt.operation).observe(attempt.seconds)
-        self._logger.info(
+        self._logger.line(
+            logging.INFO,
             Event.UPSTREAM,
-            operation=attempt.operation,
-            method=method,
-            outcome=attempt.outcome,
-            phase=_LABELS[attempt.phase],
-            duration_ms=round(attempt.seconds * 1000, 3),
-            provider_request_id=short_redacted(request_id, secrets, MAX_REQUEST_ID),
+            {
+                "operation": attempt.operation,
+                "method": method,
+                "outcome": attempt.outcome,
+                "phase": _LABELS[attempt.phase],
+                "duration_ms": round(attempt.seconds * 1000, 3),
+                "provider_request_id": short_redacted(request_id, secrets, MAX_REQUEST_ID),
+            },
         )

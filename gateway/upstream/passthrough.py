@@ -51,7 +51,7 @@ class PassThrough:
         self._clock = clock
         self.origin = Origin(settings, limit=settings.native.max_in_flight)
         self.calls = 0
-        self._in_flight = metrics.native_in_flight.labels(self.name)
+        metrics.native_in_flight.labels(self.name).set_function(lambda: self.calls)
         metrics.native_in_flight_limit.labels(self.name).set(self.limits.max_in_flight)
 
     def exchange(self, ctx: RequestContext) -> Exchange:
@@ -68,7 +68,6 @@ class PassThrough:
                 provider=self.name,
             )
         self.calls += 1
-        self._in_flight.inc()
         return Exchange(
             self._finished(ctx, self._clock.monotonic()),
             self.origin.deadlines,
@@ -95,7 +94,6 @@ class PassThrough:
     def _finished(self, ctx: RequestContext, began: float) -> Callable[[Exchange, str], None]:
         def finished(exchange: Exchange, outcome: str) -> None:
             self.calls -= 1
-            self._in_flight.dec()
             seconds = self._clock.monotonic() - began
             attempt = Attempt(self.name, NATIVE, outcome, seconds, exchange.phase)
             ctx.attempts.append(attempt)

@@ -1,6 +1,7 @@
 """The adapters' transport: one request over a pooled connection, one whole response, a known phase per failure."""
 
 import time
+from collections.abc import Mapping
 from typing import Final, Self
 from urllib.parse import quote_plus
 
@@ -37,6 +38,8 @@ class HttpTransport(Transport):
         self._log = log
         self._clock = clock or SystemClock()
         self._origin = Origin(settings, limit=settings.policies.connections)
+        self._headers: Mapping[str, str] = {}
+        self._lines = ""  # of these headers
 
     async def __aenter__(self) -> Self:
         return self
@@ -45,15 +48,30 @@ class HttpTransport(Transport):
         await self.close()
 
     async def send(self, request: UpstreamRequest, call: Call) -> UpstreamResponse:
-        began = self._clock.monotonic()
+        clock, origin, settings = self._clock, self._origin, self._settings
+        began = clock.monotonic()
+        seconds = call.deadline - began
         progress = Progress(call.caller)
-        outcome, headers = "cancelled", None
+        outcome, headers, connection = "cancelled", None, None
         try:
-            with self._origin.deadlines.within(call.deadline - began) as wait:
+            with origin.deadlines.within(seconds) as wait:
                 # (A status without its body would count as proof that a create made something, even where the body
                 # shows that it answers another request.)
                 wait.may_continue = progress.is_woken
-                response = await self._exchange(request, call, progress, wait)
+                head = self._head(request, call)
+                connection = origin.pool.take(progress) or await origin.pool.acquire(progress)
+                if call.before_write is not None and TRAITS[request.operation].mutates:
+                    progress.before = Phase.CONNECTING
+                    call.before_write()
+                    progress.before = Phase.SENT
+                progress.response = incoming = connection.start(request.method, settings.max_response_bytes)
+                connection.write(head if request.body is None else head + request.body)
+                if settings.read_timeout < seconds:
+                    _limit_silence(connection, progress, wait, settings.read_timeout)
+                if not incoming.has_ended:
+                    await incoming.end()
+                body = incoming.body()
+                response = UpstreamResponse(incoming.status, incoming.headers, body)
             if has_slow_numbers(response.body):
                 raise TransportFailure("unreadable", progress.phase, detail=_TOO_SLOW)
         except FAILURES as exc:
@@ -66,46 +84,30 @@ class HttpTransport(Transport):
             call.provider_date = headers.get(_DATE)
             return response
         finally:
-            seconds = self._clock.monotonic() - began
-            attempt = Attempt(self._settings.name, request.operation, outcome, seconds, progress.phase)
+            if connection is not None:
+                origin.pool.release(connection)
+            attempt = Attempt(settings.name, request.operation, outcome, clock.monotonic() - began, progress.phase)
             call.attempts.append(attempt)
             if self._log is not None:
                 self._log.record(attempt, request.method, headers, call.secrets)
 
-    async def _exchange(self, request: UpstreamRequest, call: Call, progress: Progress, wait: Wait) -> UpstreamResponse:
-        origin, settings = self._origin, self._settings
-        head = _head(request, call, origin)
-        connection = await origin.pool.acquire(progress)
-        try:
-            if call.before_write is not None and TRAITS[request.operation].mutates:
-                progress.before = Phase.CONNECTING
-                call.before_write()
-                progress.before = Phase.SENT
-            progress.response = response = connection.start(request.method, settings.max_response_bytes)
-            connection.write(head if request.body is None else head + request.body)
-            if settings.read_timeout < call.deadline - self._clock.monotonic():
-                _limit_silence(connection, progress, wait, settings.read_timeout)
-            body = await response.whole()
-            return UpstreamResponse(response.status, response.headers, body)
-        finally:
-            origin.pool.release(connection)
+    def _head(self, request: UpstreamRequest, call: Call) -> bytes:
+        target, origin = request.path, self._origin
+        if request.query:
+            target += "?" + "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query])
+        if request.headers is not self._headers:  # (an adapter sends the same ones with nearly every request)
+            self._headers, self._lines = request.headers, origin.lines({**_ALWAYS, **request.headers}.items())
+        more = []
+        if call.request_id:
+            more.append(("X-Request-ID", call.request_id))
+        if call.traceparent is not None:
+            more.append(("traceparent", call.traceparent))
+        if request.body is not None:
+            more.append(("Content-Type", "application/json"))
+        return origin.head(request.method, target, self._lines + origin.lines(more), len(request.body or b""))
 
     async def close(self) -> None:
         await self._origin.pool.close()
-
-
-def _head(request: UpstreamRequest, call: Call, origin: Origin) -> bytes:
-    target = request.path
-    if request.query:
-        target += "?" + "&".join([f"{quote_plus(name)}={quote_plus(value)}" for name, value in request.query])
-    headers = {**_ALWAYS, **request.headers}
-    if call.request_id:
-        headers["X-Request-ID"] = call.request_id
-    if call.traceparent is not None:
-        headers["traceparent"] = call.traceparent
-    if request.body is not None:
-        headers["Content-Type"] = "application/json"
-    return origin.head(request.method, target, headers.items(), len(request.body or b""))
 
 
 def _limit_silence(connection: Http1Connection, progress: Progress, wait: Wait, seconds: float) -> None:

@@ -24,11 +24,11 @@ class Origin:
     ) -> None:
         url = url or URL(settings.base_url, encoded=True)
         self._prefix = url.raw_path.rstrip("/")
-        self._host = url.host_port_subcomponent or ""
-        self._root, self._for_proxy = "", list[str]()
+        self._root, for_proxy = "", list[str]()
         if connect is None and settings.proxy is not None:
             connect = proxied = ProxiedConnector(url, settings.proxy.get_secret_value(), settings.ca_file)
-            self._root, self._for_proxy = proxied.root, proxied.headers
+            self._root, for_proxy = proxied.root, proxied.headers
+        self._own = "\r\n".join([f"Host: {url.host_port_subcomponent or ''}", *for_proxy, ""])
         self.deadlines = Deadlines()
         self.pool = ConnectionPool(
             connect or DirectConnector(url, settings.ca_file),
@@ -37,16 +37,24 @@ class Origin:
             connect_timeout=settings.connect_timeout,
         )
 
-    def head(self, method: str, target: str, headers: Iterable[tuple[str, str]], length: int | None) -> bytes:
-        """The head of a request to a target below the base URL, whose body has ``length`` bytes; None if ``headers``
-        frame it. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
+    @staticmethod
+    def lines(headers: Iterable[tuple[str, str]]) -> str:
+        """Headers as lines of a head. Raises ``ValueError`` for a line break or a zero byte in a name or value."""
+        lines = [_checked(f"{name}: {value}") for name, value in headers]
+        return "\r\n".join([*lines, ""])
+
+    def head(self, method: str, target: str, lines: str, length: int | None) -> bytes:
+        """The head of a request to a target below the base URL, with the ``lines`` of its headers, whose body has
+        ``length`` bytes; None if the headers frame it. Raises as :meth:`lines`."""
         target = self._prefix + target
-        target = self._root + (target if target.startswith("/") else "/" + target)
-        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}", *self._for_proxy]
-        lines += [f"{name}: {value}" for name, value in headers]
-        if length or (length == 0 and method in _WITH_BODY):
-            lines.append(f"Content-Length: {length}")
-        text = "".join(lines)
-        if "\r" in text or "\n" in text or "\0" in text:
-            raise ValueError("a header has a line break or a zero byte")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("utf-8", "surrogateescape")
+        if not target.startswith("/"):
+            target = "/" + target
+        first = _checked(f"{method} {self._root}{target} HTTP/1.1")
+        framing = f"Content-Length: {length}\r\n" if length or (length == 0 and method in _WITH_BODY) else ""
+        return f"{first}\r\n{self._own}{lines}{framing}\r\n".encode("utf-8", "surrogateescape")
+
+
+def _checked(line: str) -> str:
+    if "\r" in line or "\n" in line or "\0" in line:
+        raise ValueError("a header has a line break or a zero byte")
+    return line

@@ -106,6 +106,16 @@ class ConnectionPool:
         """Whether a request has to wait for a connection."""
         return self._slots >= self._limit
 
+    def take(self, progress: Progress) -> Http1Connection | None:
+        """As :meth:`acquire`, if that needs no waiting; else None."""
+        if self._closed or self._slots >= self._limit or not self._idle or self._idle[0].is_tls:
+            return None
+        connection = self._pop_idle(progress.caller)
+        if connection is not None:
+            self._slots += 1
+            self._use(connection, progress)
+        return connection
+
     async def acquire(self, progress: Progress) -> Http1Connection:
         """A connection for one request; pass it to :meth:`release` afterwards. ``progress.before`` is kept up to date.
 
@@ -126,13 +136,16 @@ class ConnectionPool:
         except BaseException:
             self._free_slot()
             raise
-        connection.caller = progress.caller
-        self._busy.add(connection)
+        self._use(connection, progress)
         if self._closed:
             connection.abort()
+        return connection
+
+    def _use(self, connection: Http1Connection, progress: Progress) -> None:
+        connection.caller = progress.caller
+        self._busy.add(connection)
         # From here on bytes may leave at any time, so the provider may have seen the request.
         progress.before = Phase.SENT
-        return connection
 
     def release(self, connection: Http1Connection) -> None:
         """Keep the connection for another request, or close it if its request or response has not ended."""
@@ -187,10 +200,11 @@ class ConnectionPool:
         way, and the oldest one where the pool is full, to make room for a new one."""
         now, idle = time.monotonic(), self._idle
         for connection in tuple(idle):
-            if now >= connection.usable_until or not connection.is_silent():
+            is_its = connection.caller == caller or now - connection.idle_since >= SILENCE_BEFORE_SHARING
+            if now >= connection.usable_until or (is_its and not connection.is_silent()):
                 idle.remove(connection)
                 connection.abort()
-            elif connection.caller == caller or now - connection.idle_since >= SILENCE_BEFORE_SHARING:
+            elif is_its:
                 idle.remove(connection)
                 return connection
         if idle and self._slots + len(idle) > self._limit:

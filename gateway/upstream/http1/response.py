@@ -51,8 +51,8 @@ def keep_alive_of(headers: CIMultiDict[str]) -> float | None:
 
 @dataclass(slots=True, eq=False, repr=False)
 class IncomingResponse:
-    """A response, written by its connection and read by one task: in pieces, or by :meth:`whole` if ``most`` is set,
-    the maximum size of its body.
+    """A response, written by its connection and read by one task: in pieces, or by :meth:`end` and :meth:`body` if
+    ``most`` is set, the maximum size of its body.
 
     ``status`` is 0 until the head has arrived, and ``headers`` are set with it. ``complete``: the body has ended.
     """
@@ -124,15 +124,23 @@ class IncomingResponse:
             await self._wait()
             self._waiter = None
 
-    async def whole(self) -> bytes:
-        """The whole body, decoded if it has a content coding. Raises what :meth:`fail` was given, and :class:`Fault`
-        (``too_large``, ``unreadable``, ``cut_short``) for one that cannot be decoded to at most ``most`` bytes."""
-        while not self.complete and self._error is None:
-            await self._wait()
-            self._waiter = None
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more will arrive."""
+        return self.complete or self._error is not None
+
+    def end(self) -> asyncio.Future[None]:
+        """Await this to let the response end, and then call :meth:`body`. Only with ``most``."""
+        return self._wait()
+
+    def body(self) -> bytes:
+        """The whole body of a response that has ended, decoded if it has a content coding. Raises what :meth:`fail` was
+        given, and :class:`Fault` (``too_large``, ``unreadable``, ``cut_short``) for one that cannot be decoded to at
+        most ``most`` bytes."""
+        self._waiter = None
         if self._error is not None:
             raise self._error
-        body = self._take()
+        body = self.read()
         coding = self.headers.get(_CONTENT_ENCODING)
         return body if coding is None or not body else _decoded(body, coding.strip().lower(), self.most)
 
@@ -140,11 +148,7 @@ class IncomingResponse:
         """The body as it arrives, not decoded. Raises what :meth:`fail` was given, after what had arrived."""
         while True:
             if self._pieces:
-                piece = self._take()
-                if self.is_paused:
-                    self.is_paused = False
-                    self._connection.resume_reading()
-                yield piece
+                yield self.read()
             elif self._error is not None:
                 raise self._error
             elif self.complete:
@@ -153,7 +157,11 @@ class IncomingResponse:
                 await self._wait()
                 self._waiter = None
 
-    def _take(self) -> bytes:
+    def read(self) -> bytes:
+        """What has arrived of the body and was not read yet, without waiting."""
+        if self.is_paused:
+            self.is_paused = False
+            self._connection.resume_reading()
         pieces, self._pieces, self._buffered = self._pieces, [], 0
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
