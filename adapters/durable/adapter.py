@@ -1,7 +1,7 @@
 """The adapter of the durable API: what each operation sends to one account, and what the responses mean."""
 
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import ClassVar
+from collections.abc import Awaitable, Coroutine, Mapping, Sequence
+from typing import Any, ClassVar
 
 from adapters.durable import mapping, wire
 from adapters.durable.calls import DurableCalls
@@ -123,8 +123,8 @@ class DurableAdapter(
     async def account(self, call: Call) -> str:
         return await self.calls.account(call)
 
-    async def get(self, ref: RuntimeRef, call: Call) -> Runtime:
-        return await self._call(Operation.GET, "GET", ref, call)
+    def get(self, ref: RuntimeRef, call: Call) -> Coroutine[Any, Any, Runtime]:
+        return self._call(Operation.GET, "GET", ref, call)
 
     async def find(self, scope: str, name: str, call: Call) -> Sequence[Runtime]:
         return await find_by_name(self.calls, scope, name, call)
@@ -222,8 +222,9 @@ class DurableAdapter(
     async def _call(
         self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None
     ) -> Runtime:
-        response = await self._send(operation, method, ref, call, *below, body=body)
-        return self.calls.runtime(operation, ref, response)
+        path = self.calls.runtimes_path(ref.scope, ref.provider_id, *below)
+        response = await self.calls.exchange(operation, method, path, call, body=body)
+        return self.calls.runtime(operation, ref, self.calls.succeeded(operation, response))
 
     async def _changed_binding(
         self,

@@ -68,7 +68,10 @@ class DurableCalls:
         body: bytes | None = None,
     ) -> UpstreamResponse:
         """Send one request and return the successful response. Raises the error that any other status means."""
-        response = await self._exchange(operation, method, path, call, query, body)
+        return self.succeeded(operation, await self.exchange(operation, method, path, call, query, body))
+
+    def succeeded(self, operation: Operation, response: UpstreamResponse) -> UpstreamResponse:
+        """The response, if it is a success. Raises the error that any other status means."""
         if 200 <= response.status < 300:
             return response
         raise self._failed(operation, response)
@@ -78,7 +81,7 @@ class DurableCalls:
 
         Raises :class:`ProviderBadResponse` for a user without an id.
         """
-        response = await self._exchange(Operation.GET, "GET", self.user_path, call)
+        response = await self.exchange(Operation.GET, "GET", self.user_path, call)
         if response.status == 404 and _is_object(response.body):
             return ""
         if not 200 <= response.status < 300:
@@ -90,7 +93,7 @@ class DurableCalls:
         redirected = redirect_error(self.provider, operation, response, self._base_url)
         return redirected or failed(self.provider, operation, response)
 
-    def _exchange(
+    def exchange(
         self,
         operation: Operation,
         method: str,
@@ -99,6 +102,7 @@ class DurableCalls:
         query: Sequence[tuple[str, str]] = (),
         body: bytes | None = None,
     ) -> Awaitable[UpstreamResponse]:
+        """Send one request, and return the response of any status."""
         request = UpstreamRequest(operation, method, path, query, self._headers, body)
         return self._transport.send(request, call)
 

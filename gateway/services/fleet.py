@@ -61,9 +61,11 @@ class Provider:
     calls: int = 0
     name: str = field(init=False)
     rate: Rate | None = field(init=False)
+    token: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        self.name, self.rate = self.adapter.name, self.adapter.settings.limits.rate
+        settings = self.adapter.settings
+        self.name, self.rate, self.token = self.adapter.name, settings.limits.rate, settings.token.get_secret_value()
 
     @property
     def pinned_scope(self) -> str | None:
@@ -313,6 +315,6 @@ class Fleet:
         if ctx.moves_known is None:
             ctx.moves_known = self.moves.change
         limit = min(provider.adapter.settings.deadline(operation), at_most)
-        secrets = (*secrets, provider.adapter.settings.token.get_secret_value())
+        secrets = (*secrets, provider.token)
         writes = None if only_reads or probing else keys_of(None if runtime is None else runtime.provider_id, name)
         return ProviderCallScope(self, provider, operation, ctx, secrets, limit, runtime, probing, writes)

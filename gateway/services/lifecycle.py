@@ -4,7 +4,7 @@ A verb whose response is lost is not sent again: one read shows whether it happe
 (:mod:`gateway.services.lost_verb_responses`).
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -62,9 +62,9 @@ class LifecycleService:
         self._specs = specs or SpecKeeper(None, None, fleet.clock)
         self._locks = RuntimeLocks()
 
-    async def get(self, runtime_id: str, ctx: RequestContext) -> Runtime:
-        """Read a runtime at the provider that made it. Raises as :meth:`resolve` and :meth:`read`."""
-        return await self.read(self.resolve(runtime_id, ctx), ctx)
+    def get(self, runtime_id: str, ctx: RequestContext) -> Coroutine[Any, Any, Runtime]:
+        """Read a runtime at the provider that made it. Raises as :meth:`resolve` at once, and as :meth:`read`."""
+        return self.read(self.resolve(runtime_id, ctx), ctx)
 
     def resolve(self, runtime_id: str, ctx: RequestContext) -> ResolvedRuntime:
         """The provider and address of a runtime, for :meth:`read`. Raises as :meth:`Fleet.resolve`."""

@@ -70,37 +70,38 @@ class ProviderCallScope:
         self, _cls: type[BaseException] | None, exc: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         self._provider.calls -= 1
-        certain = await self._left()
-        await self._finish(exc)
+        certain = not self._call.writer or await self._left()
+        self._note(succeeded=exc is None)
+        if exc is not None:
+            await self._failed(exc)
+        elif TRAITS[self._operation].work is WorkClass.RELEASE and self._ctx.principal.prepares_starts:
+            await self._fleet.quotas.released(self._operation, self._ctx, self._runtime or self._runtime_of_context())
         if not certain and (exc is None or (isinstance(exc, GatewayError) and exc.retryable is Retryable.NO)):
             raise overtaken() from exc
 
-    async def _finish(self, exc: BaseException | None) -> None:
+    def _note(self, *, succeeded: bool) -> None:
         if self._admission is not None:
             self._admission.leave(self._provider.name)
         call = self._call
         if call.unreadable_count and self._fleet.observer is not None:
             self._fleet.observer.unreadable_rows(self._provider.name, self._operation, call)
-        self._ctx.attempts += call.attempts
-        self._ctx.queued += call.queued
-        self._fleet.note_first_id(self._ctx)
-        for attempt in call.attempts:
+        ctx, fleet, attempts = self._ctx, self._fleet, call.attempts
+        ctx.attempts += attempts
+        ctx.queued += call.queued
+        fleet.note_first_id(ctx)
+        for attempt in attempts:
             if attempt.operation in _WRITES and attempt.phase >= Phase.SENT:
                 runtime = self._runtime or self._runtime_of_context()
-                self._fleet.wrote(self._provider.name, runtime)
-                for report in self._fleet.on_release if TRAITS[self._operation].work is WorkClass.RELEASE else ():
+                fleet.wrote(self._provider.name, runtime)
+                for report in fleet.on_release if TRAITS[self._operation].work is WorkClass.RELEASE else ():
                     report(self._provider.name, runtime)
                 break
-        if exc is None:
-            if call.attempts:
-                health = self._provider.health
-                health.last_success, health.probed = self._fleet.clock.now(), self._probing
-                self._credentials(accepted=True)
-            if TRAITS[self._operation].work is WorkClass.RELEASE and self._ctx.principal.prepares_starts:
-                await self._fleet.quotas.released(
-                    self._operation, self._ctx, self._runtime or self._runtime_of_context()
-                )
-            return
+        if succeeded and attempts:
+            health = self._provider.health
+            health.last_success, health.probed = fleet.clock.now(), self._probing
+            self._credentials(accepted=True)
+
+    async def _failed(self, exc: BaseException) -> None:
         if isinstance(exc, TransportFailure):
             error: GatewayError = transport_error(self._provider.name, self._operation, exc)
             if exc.reason not in _NOT_SENT:
@@ -116,7 +117,7 @@ class ProviderCallScope:
     async def _left(self) -> bool:
         """End the permit of a write. Returns whether no move can have overtaken the write."""
         permits, call = self._fleet.permits, self._call
-        if permits is None or not call.writer:
+        if permits is None:
             return True
         answered = all(
             sent.phase < Phase.SENT or (sent.outcome.isdigit() and sent.outcome < "500")

@@ -138,9 +138,4 @@ def namespace_at(api: str, address: str, scope: str) -> str:
 
 
 def key_of(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> SpecKey:
-    return _key(adapter.api, adapter.settings.address, scope, runtime_id)
-
-
-@lru_cache(maxsize=4096)
-def _key(api: str, address: str, scope: str, runtime_id: str) -> SpecKey:
-    return SpecKey(namespace_at(api, address, scope), runtime_id)
+    return SpecKey(namespace_at(adapter.api, adapter.settings.address, scope), runtime_id)
