@@ -6,7 +6,7 @@ The provider's responses are returned unchanged, errors included; the gateway's 
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Final
 
 from aiohttp import web
@@ -21,7 +21,7 @@ from gateway.domain.errors import (
     ProviderNotConfigured,
 )
 from gateway.domain.values import Permission
-from gateway.http.audit import RequestAudit, masked
+from gateway.http.audit import PATH, RequestAudit
 from gateway.http.bodies import BodyReader
 from gateway.http.forwarding import BUFFERED_BYTES, Forwarding, forwarding_error
 from gateway.http.headers import interim_to_caller, is_websocket, to_caller, to_provider
@@ -80,7 +80,7 @@ class NativeCalls:
         if provider is None:
             raise ProviderNotConfigured(f"This gateway has no provider {target.provider}.", provider=target.provider)
         ctx.provider = provider.name
-        ctx.changes = {"method": request.method, "path": masked(target.path)}
+        ctx.changes = {"method": request.method, PATH: target.path}
         websocket = is_websocket(request)
         if not provider.rules.allow(WEBSOCKET if websocket else request.method, target.segments):
             raise PermissionDenied(
@@ -108,7 +108,7 @@ class NativeCalls:
         if provider is None:
             raise NotFound("There is no such path.")
         ctx.provider = name
-        ctx.changes = {"method": request.method, "path": masked(target.partition("?")[0])}
+        ctx.changes = {"method": request.method, PATH: target.partition("?")[0]}
         return await self._send(request, ctx, provider, target, base, audit)
 
     async def _send(
@@ -131,15 +131,18 @@ class NativeCalls:
         )
         upload = StreamedUpload(request, provider.limits.max_body_bytes, self._body_timeout)
         outgoing = NativeRequest(request.method, target, headers)
-        if upload.length is not None and upload.length <= self._buffered_bytes:
+        if upload.length and upload.length <= self._buffered_bytes:
             outgoing.body = await self._bodies.read_raw(request) or None
             provider = self._providers.get(provider.name, provider)  # the settings may have changed meanwhile
         provider.sign(headers, ctx)
-        native = _NativeTarget(provider, NativeAddresses(base, provider.base_url))
+        native = _NativeTarget(provider, _addresses(base, provider.base_url))
         forwarding = Forwarding(request, ctx, native, upload, self._cors, audit=audit)
         if self._on_write is not None and (websocket or request.method not in SAFE_METHODS):
             forwarding.on_write = partial(self._on_write, provider.name)
         return await forwarding.run(outgoing, websocket=websocket)
+
+
+_addresses: Final = lru_cache(64)(NativeAddresses)
 
 
 @dataclass(slots=True, eq=False, repr=False)

@@ -27,6 +27,9 @@ from gateway.services.audit.trail import AuditTrail
 if TYPE_CHECKING:
     from gateway.http.access_log import Outcome
 
+PATH: Final = "path"
+"""The path of the pass-through in the changes of a request, which is recorded :func:`masked`."""
+
 _REFUSALS: Final = (Unauthenticated, PermissionDenied, RateLimited, QuotaExceeded)
 _NO_PARAMETERS: Final = frozenset({"target", "path"})  # variables that stand for any path
 _LONGEST: Final = 200  # characters of a text
@@ -115,6 +118,8 @@ def _fields(
 def _changes(request: web.BaseRequest, ctx: RequestContext, outcome: AuditOutcome) -> dict[str, Any]:
     """What an action was about. The variables of a path that led nowhere may be anything, even a key: left out."""
     changes: dict[str, Any] = dict(ctx.changes or {})
+    if PATH in changes:
+        changes[PATH] = masked(changes[PATH])
     if isinstance(request, web.Request):
         if not changes and outcome in {AuditOutcome.OK, AuditOutcome.UNKNOWN}:
             named = request.match_info.items()

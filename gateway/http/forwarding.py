@@ -120,7 +120,8 @@ class Forwarding:
         rewrite = self.target.rewritten(response)
         if rewrite is not None or response.complete or (length.isdecimal() and int(length) <= BUFFERED_BYTES):
             if rewrite is None:
-                body = b"".join([piece async for piece in response.pieces()])
+                body = b"" if response.complete else b"".join([piece async for piece in response.pieces()])
+                body += response.read()
                 self.watch.received(len(body))
             else:
                 received = await whole(response, self.target.name)
