@@ -1,5 +1,6 @@
 """The outcome of a request, and its record: one count, two durations, one log line."""
 
+import logging
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache, partial
@@ -65,7 +66,7 @@ class AccessLog:
         self._overhead = metrics.overhead_seconds.labels(surface, operation)
         self._event = event
         self._logger = logger.bind(surface=str(surface), operation=operation, path=path)
-        self._level = "debug" if surface is Surface.SITE and event is Event.REQUEST else "info"
+        self._level = logging.DEBUG if surface is Surface.SITE and event is Event.REQUEST else logging.INFO
 
     def record(self, request: "web.BaseRequest", ctx: RequestContext, outcome: Outcome, seconds: float) -> None:
         """Record one request that took ``seconds``, before its response is sent and within its context. The log line
@@ -73,9 +74,7 @@ class AccessLog:
         method = request.method
         if self._audit is not None and (method not in SAFE_METHODS or outcome.code or ctx.audited):
             self._audit.ended(request, ctx, outcome)
-        upstream = 0.0
-        for attempt in ctx.attempts:
-            upstream += attempt.seconds
+        upstream = sum([attempt.seconds for attempt in ctx.attempts])
         self._requests(outcome.status, outcome.code, outcome.source).inc()
         self._seconds.observe(max(seconds - ctx.waited, 0.0))
         self._overhead.observe(max(seconds - upstream - ctx.queued - ctx.waited, 0.0))
@@ -107,7 +106,7 @@ class AccessLog:
             fields |= _failure_fields(outcome)
         if outcome.aborted:
             fields["client_aborted"] = True
-        getattr(self._logger, self._level)(self._event, **fields)
+        self._logger.line(self._level, self._event, fields)
 
 
 def _add_caller(fields: dict[str, Any], principal: Principal) -> None:

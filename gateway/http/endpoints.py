@@ -183,7 +183,7 @@ class ListenerEndpoints:
             ) as ctx:
                 outcome = Outcome()
                 response: web.StreamResponse
-                task = cast("Task", asyncio.current_task())
+                task = request.task
                 tasks.add(task)
                 ticket = None
                 try:

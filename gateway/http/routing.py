@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from aiohttp import web
 
@@ -10,7 +10,12 @@ AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Methods = Mapping[str, AiohttpHandler]
 
 _PARAMETER: Final = re.compile(r"\{(\w+)(:\.\*)?\}")
-_NO_ROUTE: Final[Any] = None  # aiohttp's own router is not used
+
+
+class Parameters(dict[str, str]):
+    """The parameters of a path, in place of the class of aiohttp's router, which is not used."""
+
+    _apps: ClassVar[tuple[web.Application, ...]] = ()  # aiohttp calls their hooks
 
 
 class RouteTable:
@@ -34,23 +39,24 @@ class RouteTable:
 
     def find(self, request: web.Request) -> AiohttpHandler | None:
         """The handler of a request, whose ``match_info`` are the parameters from now on."""
-        path, method = request.rel_url.path_safe, request.method  # path_safe: %2F and %25 are not decoded
-        parameters: dict[str, str] = {}
-        methods = self._exact.get(path)
-        if methods is None:
-            methods, parameters = self._match(path)
-        request._match_info = web.UrlMappingMatchInfo(parameters, _NO_ROUTE)
-        return methods.get(method) or methods.get("*")
+        path = request.rel_url.path_safe  # %2F and %25 are not decoded
+        found = self._exact.get(path)
+        methods, parameters = self._match(path) if found is None else (found, Parameters())
+        request._match_info = parameters  # type: ignore[assignment]
+        return methods.get(request.method) or methods.get("*")
 
-    def _match(self, path: str) -> tuple[Methods, dict[str, str]]:
+    def _match(self, path: str) -> tuple[Methods, Parameters]:
         start, slash, _ = path.rpartition("/")
         while slash:
             for pattern, methods in self._templates.get(start, ()):
                 if (found := pattern.fullmatch(path)) is not None:
-                    return methods, {name: _decoded(value) for name, value in found.groupdict().items()}
+                    parameters = found.groupdict()
+                    if "%" in path:
+                        parameters = {name: _decoded(value) for name, value in parameters.items()}
+                    return methods, Parameters(parameters)
             start, slash, _ = start.rpartition("/")
-        return {}, {}
+        return {}, Parameters()
 
 
 def _decoded(value: str) -> str:
-    return value.replace("%2F", "/").replace("%25", "%") if "%" in value else value
+    return value.replace("%2F", "/").replace("%25", "%")

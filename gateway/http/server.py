@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from aiohttp import web
 from aiohttp.http import HttpVersion11
@@ -80,7 +80,7 @@ class GatewayServer(web.Server):
         awaitable response."""
         fault = head_fault(request)
         if fault is None:
-            found = cast("web.Request", request)
+            found: Any = request
             if (handler := self._endpoints.routes.find(found)) is not None:
                 return handler(found)
             fault = NotFound("There is no such path.")  # of CONNECT, and of OPTIONS *

@@ -176,6 +176,9 @@ class Logger(Protocol):
     def exception(self, event: str, **fields: Any) -> Any:
         """Log an error, with the traceback of the exception that is being handled."""
 
+    def line(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        """Log fields at a level of :mod:`logging`, without the copies that keyword arguments take."""
+
     def bind(self, **fields: Any) -> Self:
         """Return a logger whose lines also have these fields."""
 
@@ -212,12 +215,19 @@ class _Line(structlog.BoundLoggerBase):
     def _proxy_to_logger(  # type: ignore[override]
         self, method_name: str, event: str | None = None, /, **event_kw: Any
     ) -> None:
+        self._write(method_name, event, event_kw)
+
+    def line(self, level: int, event: str, fields: dict[str, Any]) -> None:
+        if self.is_enabled_for(level):  # type: ignore[attr-defined]  # (of the base class that filters)
+            self._write(_LEVELS[level], event, fields)
+
+    def _write(self, method_name: str, event: str | None, fields: dict[str, Any]) -> None:
         line: Any = {"timestamp": datetime.now(UTC), "level": method_name, "event": event}
         request_id = REQUEST_ID.get()
         if request_id is not None:
             line["request_id"] = request_id
         line |= self._context
-        line |= event_kw
+        line |= fields
         try:
             for process in self._processors:
                 line = process(self._logger, method_name, line)
@@ -238,6 +248,7 @@ class _Line(structlog.BoundLoggerBase):
         self._logger.on_lost = lost
 
 
+_LEVELS: Final = {logging.DEBUG: "debug", logging.INFO: "info"}
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=str)
 
 

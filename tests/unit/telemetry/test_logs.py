@@ -1,6 +1,7 @@
 """Log lines: their fields and levels, the request id, and values that are hard to write."""
 
 import asyncio
+import logging
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -51,6 +52,18 @@ def test_lines_below_the_level_are_not_written(least: str, form: Form) -> None:
     stream = StringIO()
     log_one_of_each(make_logger(least, form, stream))
     assert stream.getvalue().count("started") == len(LEVELS) - LEVELS.index(least)
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+@pytest.mark.parametrize("least", LEVELS)
+def test_a_line_of_fields_is_the_same_as_one_of_keyword_arguments(least: str, level: str) -> None:
+    stream = StringIO()
+    logger = make_logger(least, stream=stream).bind(surface="v1")
+    getattr(logger, level)(Event.STARTED, status=200)
+    logger.line(logging.getLevelNamesMapping()[level.upper()], Event.STARTED, {"status": 200})
+    logged = [{**line, "timestamp": None} for line in lines(stream)]
+    assert len(logged) == (2 if LEVELS.index(level) >= LEVELS.index(least) else 0)
+    assert logged[:1] == logged[1:]
 
 
 @pytest.mark.parametrize("least", LEVELS)
