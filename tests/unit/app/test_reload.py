@@ -177,6 +177,7 @@ async def test_replaced_connections_are_closed_when_the_last_request_and_call_ha
         assert not old.closed
         over.set()
         await request
+        world.in_flight.done(world.in_flight.api, request)
         await world.settle()
         assert not old.closed  # a call without a request, like that of a create whose caller has disconnected
     clock.woken.set()
