@@ -66,8 +66,9 @@ waiting: $(DEV_STAMP) ## Measure many callers that wait for 100 runtimes: polls,
 format: $(DEV_STAMP) ## Format the code, and apply the linter's automatic fixes
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
 
-docs: $(DEV_STAMP) ## Regenerate the tables in docs/, and the schema of the settings
+docs: $(DEV_STAMP) ## Regenerate the tables and plots in docs/, and the schema of the settings
 	@$(BIN)/python -m tests.generated_docs docs/*.md
+	@$(BIN)/python -m benchmarks.plots
 	@$(BIN)/runtime-gateway config schema > config/gateway.schema.json
 
 pictures: $(DEV_STAMP) ## Take the screenshots of the README, with Chromium

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from benchmarks.bench import LOOP, Bench
 from benchmarks.calls import calls
+from benchmarks.chromium import chromium
 from benchmarks.fleets import intents, lists, pages
 from benchmarks.held import held
 from benchmarks.log_lines import log_lines
@@ -36,6 +37,7 @@ PARTS: Final[Sequence[Callable[[Bench], Iterator[Row]]]] = (
     calls,
     lists,
     tunnel,
+    chromium,
     workers,
     start,
     pages,
@@ -56,7 +58,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--before", metavar="REF", help="also measure the gateway of this commit, in the same rounds")
     parser.add_argument("--before-python", metavar="PATH", default=sys.executable, help="its interpreter")
-    parser.add_argument("--only", default="", metavar="TEXT", help="only the work whose name starts with TEXT")
+    only = "only the work whose name starts with TEXT; repeatable"
+    parser.add_argument("--only", action="append", default=[], metavar="TEXT", help=only)
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file as well")
     parser.add_argument("--quick", action="store_true", help="a short look: figures are far from exact")
     parser.add_argument("--loop", default=LOOP, choices=["asyncio", "uvloop"], help="the event loop of all servers")
@@ -71,8 +74,8 @@ def parsed(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return options
 
 
-def measured(options: argparse.Namespace, say: Callable[[str], None]) -> Results:
-    """Measure everything that the options select."""
+def measured(options: argparse.Namespace, rows: list[Row], say: Callable[[str], None]) -> Results:
+    """Measure everything that the options select. Each row is added to ``rows`` as soon as it is known."""
     pin(0, LOAD)
     gc.freeze()
     made: dict[str, Any] = {"at": f"{datetime.now(UTC):%Y-%m-%d}", **machine(), "cores": os.cpu_count() or 1}
@@ -85,25 +88,31 @@ def measured(options: argparse.Namespace, say: Callable[[str], None]) -> Results
             made["before"] = commit(options.before)
         upstream = stack.enter_context(server("upstream", processor=LOAD))
         bench = Bench(options, versions, folder, upstream, say)
-        return Results(made, [row for part in PARTS for row in part(bench)])
+        for part in PARTS:
+            rows.extend(part(bench))
+    return Results(made, rows)
 
 
-def tables(results: Results) -> Iterator[Table]:
+def tables(rows: Sequence[Row]) -> Iterator[Table]:
     """A table for each part."""
-    for part, rows in results.parts().items():
-        table = Table(*HEAD, title=TITLES[part])
-        for row in rows:
+    for part, title in TITLES.items():
+        table = Table(*HEAD, title=title)
+        for row in (row for row in rows if row.part == part):
             table.add_row(*row.cells(), style={None: "", True: "green", False: "red"}[row.met])
         yield table
 
 
 def main() -> None:
-    """Measure, and print tables."""
+    """Measure, and print tables. The file of the figures is written only if nothing failed."""
     options, progress = parsed(), Console(stderr=True)
-    results = measured(options, lambda text: progress.print(text, highlight=False))
-    console = Console(width=None if sys.stdout.isatty() else _WIDE)
-    for table in tables(results):
-        console.print(table)
+    rows: list[Row] = []
+    try:
+        results = measured(options, rows, lambda text: progress.print(text, highlight=False))
+    finally:  # a part that fails does not take away what was measured before it
+        console = Console(width=None if sys.stdout.isatty() else _WIDE)
+        for table in tables(rows):
+            if table.rows:
+                console.print(table)
     if options.json is not None:
         results.write(options.json)
 

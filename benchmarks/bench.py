@@ -32,7 +32,8 @@ class Bench:
 
     def wanted(self, *names: str) -> bool:
         """Whether ``--only`` selects one of the names."""
-        return any(name.startswith(self.options.only) for name in names)
+        only = self.options.only
+        return not only or any(name.startswith(text) for name in names for text in only)
 
     def rounds(self, name: str, count: int | None = None) -> Iterator[bool]:
         """Yield once per round: False in the first one, which warms up, and then True."""

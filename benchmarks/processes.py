@@ -18,7 +18,7 @@ from typing import Any, Final
 SERVER, LOAD = 0, 1
 """The processor of the server under test, and the one that the upstream and the load share."""
 
-_BEGINS_WITHIN: Final = 60.0
+_BEGINS_WITHIN: Final = 180.0
 _ENDS_WITHIN: Final = 20.0
 _LOOKS_EVERY: Final = 0.005
 

@@ -112,6 +112,15 @@ def markdown(rows: Iterable[Row]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+def described(results: Results) -> str:
+    """How the figures were made, as a sentence."""
+    made = results.made
+    before = f"; before is commit `{made['before']}`" if "before" in made else ""
+    quick = " It was a short run (`--quick`): the figures are far from exact." if made["quick"] else ""
+    where = f"{made['cores']} cores, Python {made['python']} on {made['machine']}, event loop {made['loop']}"
+    return f"Measured on {made['at']}: {where}, {made['rounds']} rounds of {made['seconds']:g} s{before}.{quick}"
+
+
 def machine() -> dict[str, Any]:
     """What the figures depend on."""
     return {"python": platform.python_version(), "system": platform.system(), "machine": platform.machine()}

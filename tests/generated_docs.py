@@ -1,5 +1,5 @@
 """The generated tables of ``docs/``: kinds, states, verbs and features of every provider API, the routes and error
-formats of each dialect, and the alerts.
+formats of each dialect, the alerts, and the figures of the benchmarks.
 
 ``python -m tests.generated_docs docs/*.md`` writes them between their marks; a test fails while they differ.
 """
@@ -14,6 +14,7 @@ from typing import Any, Final, cast
 
 from ruamel.yaml import YAML
 
+from benchmarks.results import Results, described, markdown
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
@@ -214,6 +215,21 @@ def _alerts(_: Plugins) -> Iterator[str]:
         yield _row(f"`{rule['alert']}`", rule["labels"]["severity"], rule.get("for", "–"), said, link)
 
 
+def _figures(*parts: str) -> Callable[[Plugins], Iterator[str]]:
+    """What the last committed run of the benchmarks measured, a table per part."""
+
+    def rendered(_: Plugins) -> Iterator[str]:
+        results = Results.read(_ROOT / "benchmarks/figures.json")
+        for part in parts:
+            if part == "made":
+                yield described(results)
+            else:
+                yield from markdown(results.parts().get(part, ()))
+            yield ""
+
+    return rendered
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "kinds": _kinds,
     "states": _states,
@@ -226,6 +242,8 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "access": _access,
     "audit_actions": _audit_actions,
     "alerts": _alerts,
+    "figures": _figures("made", "goals"),
+    "more_figures": _figures("rate", "more"),
 }
 """The renderer of each block."""
 
