@@ -102,10 +102,13 @@ class PageRenderer:
             del token.attrs["href"]
 
     def _with_terms(self, tokens: list[Token], linked: set[str]) -> Iterator[Token]:
-        """The tokens, with a link at the first use of each term of the glossary, outside of links and code."""
+        """The tokens outside of links and code, with links around pictures and the first use of each glossary term."""
         depth = 0
         for token in tokens:
             depth += {"link_open": 1, "link_close": -1}.get(token.type, 0)
+            if token.type == "image" and not depth:  # opens it, because phones show its text small
+                yield from (_html(f'<a href="{escape(str(token.attrs["src"]))}">'), token, _html("</a>"))
+                continue
             if token.type != "text" or depth:
                 yield token
                 continue

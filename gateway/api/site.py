@@ -1,8 +1,11 @@
 """The probes, the metrics, the OpenAPI document and the documentation. Only the metrics may need a key."""
 
+import re
 from asyncio import to_thread
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
@@ -90,7 +93,7 @@ def file_response(request: web.Request, body: bytes, content_type: str, packed: 
     """A page or file, which browsers keep and ask about by its tag. ``packed`` is its body in gzip, if there is one."""
     headers = {
         hdrs.CONTENT_TYPE: content_type,
-        hdrs.CONTENT_SECURITY_POLICY: POLICY,
+        hdrs.CONTENT_SECURITY_POLICY: _policy(body) if content_type == MEDIA_TYPES[".svg"] else POLICY,
         hdrs.ETAG: entity_tag(body),
         hdrs.CACHE_CONTROL: "no-cache",
         hdrs.VARY: hdrs.ACCEPT_ENCODING,
@@ -100,6 +103,13 @@ def file_response(request: web.Request, body: bytes, content_type: str, packed: 
     if packed and "gzip" in request.headers.get(hdrs.ACCEPT_ENCODING, ""):
         body, headers[hdrs.CONTENT_ENCODING] = packed, "gzip"
     return web.Response(body=body, headers=headers)
+
+
+def _policy(picture: bytes) -> str:
+    """The policy of a picture that is shown on its own: it allows the styles inside, by their hashes."""
+    styles = re.findall(rb"<style>(.*?)</style>", picture, re.DOTALL)
+    hashes = "".join(f" 'sha256-{b64encode(sha256(style).digest()).decode()}'" for style in styles)
+    return POLICY.replace("style-src 'self'", f"style-src 'self'{hashes}")
 
 
 def site_route(

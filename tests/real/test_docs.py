@@ -143,3 +143,11 @@ async def test_pages_and_contents_open_and_close_on_a_phone(browser: Browser) ->
         await contents.get_by_role("link", name="The store", exact=True).click()
         await expect(contents).to_be_hidden()
         await expect(page.get_by_role("heading", name="The store", exact=False).first).to_be_in_viewport()
+
+
+async def test_a_picture_opens_on_its_own_with_its_styles(browser: Browser) -> None:
+    async with opened(browser, viewport=PHONE) as (page, docs):
+        await page.goto(f"{docs}/model")
+        await page.locator("article img").first.click()
+        await expect(page).to_have_url(f"{docs}/assets/states.svg")
+        assert await page.evaluate("document.querySelector('style').sheet.cssRules.length > 0")

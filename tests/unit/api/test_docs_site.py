@@ -50,7 +50,7 @@ def test_links_and_pictures_point_to_the_served_paths(tmp_path: Path) -> None:
     assert 'href="/docs/two#x"' in page
     assert 'href="https://e.example"' in page
     assert "gone.md" not in page
-    assert 'src="/docs/assets/p.svg"' in page
+    assert '<a href="/docs/assets/p.svg"><img src="/docs/assets/p.svg" alt="P" /></a>' in page
     assert '<h2 id="part-a">Part A<a class="anchor" href="#part-a" aria-label="Link to: Part A">#</a></h2>' in page
     assert '<li class="level2"><a href="#part-a">Part A</a></li>' in page
     assert "&lt;b&gt;" in page
