@@ -57,8 +57,8 @@ USAGE_ROUTES: Final = (
         permission=Permission.READ,
         summary="Count runtimes and add up their costs",
         description="The figures are those of the runtimes that the caller's lists have. They may be as old as ten "
-        "times the time that counting takes, at most a minute: see as_of. Costs that no provider reports are null, not "
-        "0. A provider that fails, or whose list takes more than 25 seconds, is named in incomplete and not counted.",
+        "times the time that counting takes, at most five minutes: see as_of. Costs that no provider reports are null, "
+        "not 0. A provider that fails, or whose list takes over 50 seconds, is named in incomplete and not counted.",
         handler=UsageHandlers.usage,
         parameters=USAGE_PARAMETERS,
         successes={200: Success("The figures.", Usage)},

@@ -4,11 +4,12 @@ import { el, foreign, show } from "./dom.js";
 import { age, credits, nameOf, plural, until } from "./format.js";
 import { acting, badge, choice, field, link } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
+import { Windowed } from "./windowed.js";
 
 const STATES = ["running", "starting", "paused", "idle", "stopping", "stopped", "failed", "unknown"];
 const FILTERS = ["name", "state", "kind", "provider", "owner"];
 const PAGE = 100;
-const KEPT_CURRENT = 300;
+const COUNT_EVERY = 60_000; // milliseconds
 
 export async function open(context) {
   await new Fleet(context).begin();
@@ -17,22 +18,41 @@ export async function open(context) {
 class Fleet {
   constructor({ client, me, main, query, signal, every }) {
     Object.assign(this, { client, me, main, query, signal, every });
-    this.rows = [];
-    this.missing = [];
-    this.cursor = null;
-    this.selected = new Set();
-    this.list = el("div", { class: "fleet" });
+    this.selected = new Map();
+    this.list = new Windowed({ read: (cursor) => this.read(cursor), render: (row) => this.row(row), changed: () => this.status(), signal });
+    this.head = el("div", { class: "row head" });
     this.bar = el("div", { class: "bulk", hidden: true });
-    this.summary = el("p", { class: "small", role: "status" });
-    this.more = acting("Show more", () => this.next());
+    this.figures = el("p", { class: "figures chips", hidden: true });
+    this.counted = 0;
+    this.summary = el("p", { class: "small", role: "status" }, "Reading …");
   }
 
   async begin() {
-    show(this.main, el("h1", {}, "Fleet"), this.filters(), this.labels(), this.summary, this.bar, this.list, el("div", { class: "foot" }, this.more));
-    const near = new IntersectionObserver(([seen]) => seen.isIntersecting && this.cursor && !this.more.disabled && this.more.click(), { rootMargin: "600px" });
-    near.observe(this.more);
-    this.signal.addEventListener("abort", () => near.disconnect());
+    const titles = ["Name", "State", "Where", "Owner", "Age", "Expires", "Cost", "Labels"];
+    this.all = el("input", { type: "checkbox", "aria-label": "Select all rows shown", onchange: () => this.select(this.all.checked) });
+    show(this.head, this.all, titles.map((title) => el("span", {}, title)));
+    show(this.main, el("h1", {}, "Fleet"), this.figures, this.filters(), this.labels(), this.summary, this.bar, el("div", { class: "fleet" }, this.head, this.list.node));
     await this.every(() => this.refresh());
+  }
+
+  /** Read the rows again that are near the visible part, and sometimes the figures. */
+  async refresh(always = false) {
+    for (const { id } of await this.list.refresh(always)) this.selected.delete(id);
+    this.status();
+    if (Date.now() - this.counted < COUNT_EVERY) return;
+    this.counted = Date.now();
+    this.count().catch(() => { this.figures.hidden = true; });
+  }
+
+  /** How many runtimes there are in each state, and what they cost, whatever the filters are. */
+  async count() {
+    const { total, items, incomplete } = await this.client.get("usage", { by: "state" }, { signal: this.signal });
+    const missing = incomplete.map(({ provider }) => provider).filter(Boolean).join(", ");
+    show(this.figures, el("strong", {}, plural(total.runtimes, "runtime")),
+      items.map(({ value, runtimes }) => el("a", { class: "chip", href: `#/fleet?state=${value}` }, `${value} ${runtimes.toLocaleString()}`)),
+      total.cost && el("span", { class: "small" }, `${credits(total.cost)}, known of ${total.cost.runtimes.toLocaleString()}`),
+      incomplete.length > 0 && el("span", { class: "warning" }, `without ${missing || plural(incomplete.length, "provider")}`));
+    this.figures.hidden = false;
   }
 
   filters() {
@@ -70,70 +90,29 @@ class Fleet {
     this.go((query) => query.getAll("label").includes(label) || query.append("label", label));
   }
 
-  read(cursor, limit = PAGE) {
+  read(cursor) {
     const query = Object.fromEntries(FILTERS.map((name) => [name, this.query.get(name)]));
-    return this.client.get("runtimes", { ...query, label: this.query.getAll("label"), limit, cursor }, { signal: this.signal });
+    return this.client.get("runtimes", { ...query, label: this.query.getAll("label"), limit: PAGE, cursor }, { signal: this.signal });
   }
 
-  /** Read the rows again that are shown; of a longer list, only the first ones. */
-  async refresh() {
-    const wanted = Math.min(Math.max(this.rows.length, PAGE), KEPT_CURRENT);
-    const rest = this.rows.slice(KEPT_CURRENT);
-    let rows = [], cursor = null;
-    this.missing = [];
-    do {
-      const page = await this.read(cursor);
-      rows = rows.concat(page.items);
-      this.note(page);
-      cursor = page.next_cursor;
-    } while (cursor !== null && rows.length < wanted);
-    const known = new Set(rows.map(({ id }) => id));
-    this.rows = [...rows, ...rest.filter(({ id }) => !known.has(id))];
-    if (rest.length === 0) this.cursor = cursor;
-    this.render();
-  }
-
-  /** Remember what a page says it leaves out. */
-  note({ incomplete, warnings = [] }) {
-    const missing = incomplete.map(({ provider, problem }) => `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`);
-    const left = warnings.map(({ provider, detail }) => (provider ? `${provider}: ${detail}` : detail));
-    this.missing = [...new Set([...this.missing, ...missing, ...left])];
-  }
-
-  async next() {
-    const page = await this.read(this.cursor);
-    this.cursor = page.next_cursor;
-    this.note(page);
-    const known = new Set(this.rows.map(({ id }) => id));
-    const fresh = page.items.filter(({ id }) => !known.has(id));
-    this.rows.push(...fresh);
-    this.list.append(...fresh.map((row) => this.row(row)));
-    this.status();
-  }
-
-  render() {
-    this.selected = new Set([...this.selected].filter((id) => this.rows.some((row) => row.id === id)));
-    show(this.list, this.head(), this.rows.map((row) => this.row(row)));
-    this.status();
-  }
-
-  status() {
-    this.more.hidden = this.cursor === null;
-    const count = `${plural(this.rows.length, "runtime")}${this.cursor === null ? "" : " so far"}`;
-    show(this.summary, this.rows.length === 0 && this.cursor === null ? "No runtime fits." : count,
-      this.missing.map((text) => el("span", { class: "warning" }, ` ${text}`)));
+  select(checked) {
+    for (const row of this.list.rows) checked ? this.selected.set(row.id, row) : this.selected.delete(row.id);
+    this.list.redraw();
     this.bulk();
   }
 
-  head() {
-    const all = el("input", { type: "checkbox", "aria-label": "Select all rows shown", "data-focus": "all", checked: this.rows.length > 0 && this.selected.size === this.rows.length,
-      onchange: (event) => { this.selected = new Set(event.target.checked ? this.rows.map(({ id }) => id) : []); this.render(); } });
-    return el("div", { class: "row head" }, all, ["Name", "State", "Where", "Owner", "Age", "Expires", "Cost", "Labels"].map((title) => el("span", {}, title)));
+  status() {
+    const { rows, count, ended, notes } = this.list;
+    for (const row of rows) if (this.selected.has(row.id)) this.selected.set(row.id, row);
+    this.all.checked = rows.length > 0 && rows.every(({ id }) => this.selected.has(id));
+    show(this.summary, count === 0 && ended ? "No runtime fits." : `${plural(count, "runtime")}${ended ? "" : " so far"}`,
+      notes.map((text) => el("span", { class: "warning" }, ` ${text}`)));
+    this.bulk();
   }
 
   row(runtime) {
     const select = el("input", { type: "checkbox", "aria-label": `Select ${nameOf(runtime)}`, "data-focus": runtime.id, checked: this.selected.has(runtime.id),
-      onchange: (event) => { this.selected[event.target.checked ? "add" : "delete"](runtime.id); this.bulk(); } });
+      onchange: ({ target }) => { target.checked ? this.selected.set(runtime.id, runtime) : this.selected.delete(runtime.id); this.bulk(); } });
     const labels = Object.entries(runtime.labels ?? {}).map(([name, value]) => `${name}=${value}`);
     return el("div", { class: "row" }, select,
       el("span", { class: "name" }, link(nameOf(runtime), `#/runtime/${encodeURIComponent(runtime.id)}`)),
@@ -147,14 +126,14 @@ class Fleet {
   }
 
   bulk() {
-    const chosen = this.rows.filter(({ id }) => this.selected.has(id));
+    const chosen = [...this.selected.values()];
     this.bar.hidden = chosen.length === 0;
     if (chosen.length === 0 || !this.me.may("runtimes:lifecycle")) return show(this.bar);
     const progress = el("span", { class: "small", role: "status" });
     const verbs = VERBS.map((verb) => [verb, chosen.filter((runtime) => possible(runtime, verb))]).filter(([, fit]) => fit.length > 0);
     show(this.bar, el("strong", {}, `${plural(chosen.length, "runtime")} selected`),
       verbs.map(([verb, fit]) => acting(`${verb} ${fit.length}`, async () => {
-        if (await act(this.client, verb, fit, (done, all) => show(progress, `${done} of ${all}`))) await this.refresh();
+        if (await act(this.client, verb, fit, (done, all) => show(progress, `${done} of ${all}`))) await this.refresh(true);
       }, { class: verb === "start" || verb === "resume" || verb === "pause" ? null : "danger" })), progress);
   }
 }

@@ -27,13 +27,13 @@ from gateway.services.specs import SpecKeeper
 LABEL: Final = "label:"
 MOST_GROUPS: Final = 200
 """The maximum number of groups in a response: those with the most runtimes."""
-COUNT_WITHIN: Final = 25.0
+COUNT_WITHIN: Final = 50.0
 """Seconds after which a provider whose list has not ended is reported as incomplete."""
 
 _AT_ONCE: Final = 4  # counts of different callers that read lists at the same time
 _KEPT_FOR: Final = 10  # times the seconds that a count took
 _SHORTEST: Final = 2.0  # seconds
-_LONGEST: Final = 60.0
+_LONGEST: Final = 300.0
 _MOST_KEPT: Final = 64
 _CREDITS: Final = Cost.__struct_fields__
 
