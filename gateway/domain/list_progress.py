@@ -5,7 +5,7 @@ It contains digests of earlier pages and of earlier provider cursors, in a bound
 """
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Final, Self
 
 import msgspec
@@ -130,28 +130,25 @@ class Progress(msgspec.Struct, array_like=True):
             others += digest
         self.cursors = first + others[max(len(others) - (kept - 1) * _CURSOR_BYTES, 0) :]
         if keeps and page.row_ids:
-            digests = sorted(_digests(page.row_ids))
+            digests = sorted({_digest(row, _ROW_BYTES) for row in page.row_ids})
             most = max(2, min(_MAX_ROWS, _ALL_ROWS // active))
             self.rows, self.whole = b"".join(digests[:most]), len(digests) <= most
 
     def _repeats(self, page: ProviderPage) -> bool:
         """Whether all rows that can be compared are rows of the page that is kept."""
-        kept = _split(self.rows, _ROW_BYTES)
-        if not kept or not page.row_ids:
-            return False
-        compared = _digests(page.row_ids)
-        if not self.whole:
-            highest = max(kept)
-            compared = {digest for digest in compared if digest <= highest}
-        return bool(compared) and compared <= kept
+        kept, found = _split(self.rows, _ROW_BYTES), False
+        highest = max(kept, default=b"")
+        for row in page.row_ids if kept else ():
+            digest = _digest(row, _ROW_BYTES)
+            if self.whole or digest <= highest:
+                if digest not in kept:
+                    return False
+                found = True
+        return found
 
 
 def _digest(text: str, size: int) -> bytes:
     return hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=size).digest()
-
-
-def _digests(texts: Iterable[str]) -> set[bytes]:
-    return {_digest(text, _ROW_BYTES) for text in texts}
 
 
 def _split(digests: bytes, size: int) -> set[bytes]:
