@@ -15,8 +15,7 @@ from gateway.domain.intents import Intent
 from gateway.storage.migrations import SchemaStatus, read_status, upgrade
 from gateway.storage.sql import COLUMNS, Operation, Rollback, Row, intent_of
 from gateway.storage.sql_store import SqlStore, require_usable, unavailable
-from gateway.storage.sqlite import SQLITE
-from gateway.storage.sqlite_thread import drive
+from gateway.storage.sqlite_thread import SQLITE, drive
 
 T = TypeVar("T")
 
@@ -35,13 +34,10 @@ class MemoryDatabase:
     """The rows. Stores over one database act as replicas of one gateway."""
 
     def __init__(self) -> None:
-        self._now = now = [0.0]
         self._rows: dict[str, tuple[Row, Intent]] = {}
         self._intents: dict[str, Intent] = {}
         self._read_at = 0
         self._connection = _connect()
-        # Not a clock's own function: it may refer to this object, and no garbage collector sees a cycle through SQLite.
-        self._connection.create_function("rtgw_now", 0, lambda: now[0], deterministic=True)
         _template().backup(self._connection)
         finalize(self, self._connection.close)
 
@@ -64,11 +60,10 @@ class MemoryDatabase:
     def run(self, operation: Operation[T], now: float, *, writes: bool) -> T:
         """Run an operation at a time in seconds since the epoch; one that writes runs in a transaction. Raises what the
         operation raises, and :class:`StoreUnavailable` for an error of SQLite; nothing is changed then."""
-        self._now[0] = now
         try:
             if writes:
                 self._connection.execute("BEGIN")
-            result = drive(self._connection, SQLITE, operation)
+            result = drive(self._connection, operation, now)
             if isinstance(result, Rollback):
                 return result.result
             if writes:
@@ -142,6 +137,5 @@ def _connect() -> sqlite3.Connection:
 def _template() -> sqlite3.Connection:
     """An empty database with the current schema: copying it takes a quarter of the time of an upgrade."""
     connection = _connect()
-    connection.create_function("rtgw_now", 0, float)
-    drive(connection, SQLITE, lambda: upgrade(SQLITE))
+    drive(connection, lambda: upgrade(SQLITE), 0.0)
     return connection

@@ -6,7 +6,7 @@ which name and key, and what was found out since. A store refuses every change o
 """
 
 import secrets
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -135,8 +135,10 @@ class Look(msgspec.Struct, frozen=True):
     found: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewIntent:
+_NOT_SHOWN: Final = frozenset({"digest", "request", "outcome"})
+
+
+class NewIntent(msgspec.Struct, frozen=True, kw_only=True):
     """A create that is about to be sent.
 
     ``id`` comes from :func:`new_intent_id`. ``principal`` and ``key`` are the caller and its ``Idempotency-Key``. Names
@@ -157,18 +159,21 @@ class NewIntent:
     kind: str
     name: str
     operation: str
-    digest: bytes = field(repr=False)
+    digest: bytes
     digest_version: str
     target: str
-    request: bytes | None = field(default=None, repr=False)
+    request: bytes | None = None
     provider_key: str | None = None
     generation: int = 0
     before: Look | None = None
     lifetime: float | None = None
 
+    def __repr__(self) -> str:
+        shown = (f"{name}={getattr(self, name)!r}" for name in self.__struct_fields__ if name not in _NOT_SHOWN)
+        return f"{type(self).__name__}({', '.join(shown)})"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intent(NewIntent):
+
+class Intent(NewIntent, frozen=True, kw_only=True):
     """A create as the store keeps it.
 
     All times are Unix times in seconds on the database's clock. ``holder`` has the lease until ``lease_until``. The
@@ -185,7 +190,7 @@ class Intent(NewIntent):
     due_at: float | None
     attempts: tuple[IntentAttempt, ...]
     looks: tuple[Look, ...]
-    outcome: bytes | None = field(default=None, repr=False)
+    outcome: bytes | None = None
     runtime_id: str | None = None
     surplus: tuple[str, ...] = ()
     reason: str | None = None

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -115,6 +115,14 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 NO_CHANGES: Final = Changes()
+
+
+class StoredSpec(NamedTuple):
+    """What was sent in the create of a runtime, sealed."""
+
+    namespace: str
+    runtime_id: str
+    sealed: bytes
 
 
 class Decision(StrEnum):
@@ -231,7 +239,14 @@ class Store(ABC):
 
     @abstractmethod
     async def record_created(
-        self, intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+        self,
+        intent_id: str,
+        runtime_id: str,
+        *,
+        look_in: float | None = None,
+        changes: Changes = NO_CHANGES,
+        known: Intent | None = None,
+        spec: StoredSpec | None = None,
     ) -> Intent | None:
         """Record the proof that a runtime exists, from any caller and in any epoch: the intent becomes ``done``, and
         its lease ends. Idempotent.
@@ -241,6 +256,9 @@ class Store(ABC):
         same runtime stores its own; the first outcome is final. With a ``lifetime``, the end of the runtime is planned
         (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent never changes: another id
         is added to ``surplus``, once. Returns the current intent; None if it does not exist.
+
+        ``known`` is the open intent as its holder has it: unless another holder has written it since, it need not be
+        read. A ``spec`` is stored too, as by :meth:`keep_spec`, also if the intent does not exist.
         """
 
     @abstractmethod
@@ -298,7 +316,7 @@ class Store(ABC):
         """The spellings of a base URL in namespaces, with any of ``own_paths``. All replicas use the first one."""
 
     @abstractmethod
-    async def keep_spec(self, namespace: str, runtime_id: str, sealed: bytes) -> None:
+    async def keep_spec(self, spec: StoredSpec) -> None:
         """Store the spec of a runtime: what was sent in its create. Replaces the one stored before."""
 
     @abstractmethod

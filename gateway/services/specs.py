@@ -19,6 +19,7 @@ from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.ports.clock import Clock
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
+from gateway.ports.store import StoredSpec
 from gateway.ports.whole_store import WholeStore
 from gateway.services import kept_configs
 from gateway.services.sent_spec import (
@@ -75,9 +76,34 @@ class SpecKeeper:
         self._writing = False
         self._task: asyncio.Task[None] | None = None
 
-    def keeps(self, request: CreateRequest, owner: str | None) -> bool:
-        """Whether :meth:`remember` stores anything of this create."""
-        return self._store is not None and spec_of(request, owner=owner) is not None
+    def sealed(
+        self,
+        adapter: ProviderAdapter[Any],
+        scope: str,
+        runtime: Runtime,
+        request: CreateRequest,
+        owner: str | None = None,
+    ) -> StoredSpec | None:
+        """The spec of a create that made a runtime, with its ``owner`` where no suffix of its name shows it; None if
+        there is nothing to store. From now on it is in memory. The caller stores it; if it cannot, it calls
+        :meth:`store_later`."""
+        spec = None if self._store is None else spec_of(request, runtime, owner)
+        if spec is None or self._sealer is None:
+            return None
+        key, document = key_of(adapter, scope, runtime.provider_id), msgspec.json.encode(spec)
+        if not self._hold(key, spec, len(document)):
+            return None
+        self._unwritten.pop(key, None)
+        self._owner_unknown.discard(key)
+        return StoredSpec(*key, self._sealer.seal(document, key.cell))
+
+    def store_later(self, adapter: ProviderAdapter[Any], scope: str, stored: StoredSpec) -> None:
+        """The store is unavailable: keep the spec in memory until it can be stored."""
+        self._failed(Trouble.NOT_SAVED)
+        key = SpecKey(stored.namespace, stored.runtime_id)
+        held = self._memory.get(key)
+        if held is not None and key not in self._unwritten:
+            self._write_later(key, SpecWrite(adapter.name, scope, held.spec))
 
     async def remember(
         self,
@@ -87,15 +113,14 @@ class SpecKeeper:
         request: CreateRequest,
         owner: str | None = None,
     ) -> None:
-        """Store the spec of a create that made a runtime, with its ``owner`` where no suffix of its name shows it. On
-        return it is written, or waits in memory to be written if the store is unavailable."""
-        spec = None if self._store is None else spec_of(request, runtime, owner)
-        if spec is None:
-            return
-        key = key_of(adapter, scope, runtime.provider_id)
-        if self._hold(key, spec):
-            self._unwritten.pop(key, None)
-            await self._write(key, SpecWrite(adapter.name, scope, spec))
+        """Store the spec of a create, as :meth:`sealed` returns it. On return it is written, or waits in memory to be
+        written if the store is unavailable."""
+        stored = self.sealed(adapter, scope, runtime, request, owner)
+        if stored is not None and self._store is not None:
+            try:
+                await self._store.keep_spec(stored)
+            except StoreUnavailable:
+                self.store_later(adapter, scope, stored)
 
     def config_replaced(self, adapter: ProviderAdapter[Any], ref: RuntimeRef, document: ConfigDocument) -> None:
         """Keep the new config of a runtime, and replace the labels in its spec. Written in the background."""
@@ -214,14 +239,14 @@ class SpecKeeper:
             and self._clock.monotonic() >= held.since + ASK_AGAIN
         )
 
-    def _hold(self, key: SpecKey, spec: Spec | None) -> bool:
+    def _hold(self, key: SpecKey, spec: Spec | None, size: int = 0) -> bool:
         if spec is None:
             self._memory.pop(key, None)
             if len(self._absent) >= MAX_NOTHING:
                 self._absent.clear()
             self._absent[key] = self._clock.monotonic() + ASK_AGAIN
             return True
-        size = len(msgspec.json.encode(spec))
+        size = size or len(msgspec.json.encode(spec))
         if size > LARGEST:
             self._on_trouble(Trouble.TOO_LARGE)
             return False
@@ -308,7 +333,8 @@ class SpecKeeper:
                     stored = (await self._store.specs(key.namespace, [key.runtime_id])).get(key.runtime_id)
                     known = None if stored is None else self._opened(stored, key)
                     spec = spec if known is None else msgspec.structs.replace(spec, owner=known.owner)
-                await self._store.keep_spec(*key, self._sealer.seal(msgspec.json.encode(spec), key.cell))
+                sealed = self._sealer.seal(msgspec.json.encode(spec), key.cell)
+                await self._store.keep_spec(StoredSpec(*key, sealed))
             self._owner_unknown.discard(key)
         except StoreUnavailable:
             self._failed(Trouble.NOT_SAVED)

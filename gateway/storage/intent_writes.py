@@ -5,9 +5,11 @@ be locked, because an insert does not wait for a locked row.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
+
+import msgspec
 
 from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
 from gateway.ports.places import PlaceClaim
@@ -20,10 +22,11 @@ from gateway.ports.store import (
     Inserted,
     NameTaken,
     Stale,
+    StoredSpec,
     Updated,
     Version,
 )
-from gateway.storage import pin_rows, place_rows
+from gateway.storage import pin_rows, place_rows, spec_rows
 from gateway.storage.end_rows import plan_of_create
 from gateway.storage.sql import (
     COLUMNS,
@@ -53,6 +56,7 @@ _OF_NAME: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
     f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
 )
+_UNCHANGED: Final = f" AND state = 'open' AND epoch = $4 AND {WRITER} = $5"
 _SUPERSEDE: Final = (
     "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"
     " AND superseded_by IS NULL"
@@ -63,7 +67,7 @@ _INSERT: Final = (
     " created_at, updated_at, lease_until, due_at)"
     f" VALUES ({placeholders(len(NEW_COLUMNS))}, 'open', 1, '[]', '[]', '[]', ${_HOLDER}, ${_HOLDER},"
     f" {{now}}, {{now}}, {{now}} + ${_HOLDER + 1}, {{now}} + ${_HOLDER + 1})"
-    f" ON CONFLICT DO NOTHING RETURNING {COLUMNS}"
+    " ON CONFLICT DO NOTHING"
 )
 _DECIDED: Final = (
     "INSERT INTO decisions (id, at, operator, intent_id, decision, runtime_id, note)"
@@ -84,10 +88,10 @@ def begin(
     if pinned_by is None:
         if instead_of is not None:
             yield Statement(_SUPERSEDE, (new.id, instead_of.id, instead_of.epoch))
-        written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease))
+        written = yield Statement(_INSERT, (*stored_of_new(new), holder, lease), changed="created_at")
         if written:
             yield from place_rows.take_for(new, claim)
-            return Inserted(intent_of(written[0]))
+            return Inserted(_begun(new, holder, lease, written[0][0]))
     # Something conflicts: every result below rolls back what was written above.
     callers = yield Statement(_OF_CALLER, (new.id, new.principal, new.key))
     if callers:
@@ -100,6 +104,22 @@ def begin(
     if not holders:
         raise RetryTransaction  # the intent that had the name or the key has just released it
     return Rollback(Conflict(intent_of(holders[0]), ConflictReason.NAME))
+
+
+def _begun(new: NewIntent, holder: str, lease: float, now: float) -> Intent:
+    """What :data:`_INSERT` has inserted."""
+    return Intent(
+        **msgspec.structs.asdict(new),
+        state=IntentState.OPEN,
+        epoch=1,
+        holder=holder,
+        lease_until=now + lease,
+        due_at=now + lease,
+        attempts=(),
+        looks=(),
+        created_at=now,
+        updated_at=now,
+    )
 
 
 def move(
@@ -169,32 +189,49 @@ def update(
 
 
 def record_created(
-    intent_id: str, runtime_id: str, *, look_in: float | None = None, changes: Changes = NO_CHANGES
+    intent_id: str,
+    runtime_id: str,
+    *,
+    look_in: float | None = None,
+    changes: Changes = NO_CHANGES,
+    known: Intent | None = None,
+    spec: StoredSpec | None = None,
 ) -> Steps[Intent | None]:
     """See :meth:`gateway.ports.store.Store.record_created`."""
     _check_target_unchanged(changes)
+    if spec is not None:
+        yield from spec_rows.keep_spec(spec)
+    values = {**changes.set(), "runtime_id": runtime_id}
+    to, writer = IntentState.DONE, "anyone"
+    if known is not None:
+        statement, changed = _change(known, to, known.epoch, writer, None, look_in, values, if_unchanged=True)
+        if rows := (yield statement):
+            return (yield from _made(changed(rows[0][0]), runtime_id, changes))
     held = yield from _held(intent_id)
     if held is None:
-        return Rollback(None)
+        return None
     intent = held[0]
     if intent.state is not IntentState.DONE:
         transition(intent.state, IntentState.DONE, Actor.ANYONE)
         if intent.pinned and intent.state is IntentState.REFUSED:
             yield from pin_rows.pin(intent, intent.namespace)
-        values = {**changes.set(), "runtime_id": runtime_id}
-        done = yield from _write(intent, IntentState.DONE, intent.epoch, "anyone", None, look_in, values)
-        yield from _plan_end(done, runtime_id)
-        yield from place_rows.made(done, runtime_id, existed=changes.lifetime is None)
-        return done
+        done = yield from _write(intent, to, intent.epoch, writer, None, look_in, values)
+        return (yield from _made(done, runtime_id, changes))
     if runtime_id == intent.runtime_id:
-        outcome = changes.set().get("outcome")
+        outcome = values.get("outcome")
         if outcome is None or intent.outcome is not None:
-            return Rollback(intent)
+            return intent
         return (yield from _add(intent, "outcome", outcome))
     if runtime_id in intent.surplus:
-        return Rollback(intent)
+        return intent
     yield from _plan_end(intent, runtime_id)
     return (yield from _add(intent, "surplus", (*intent.surplus, runtime_id)))
+
+
+def _made(done: Intent, runtime_id: str, changes: Changes) -> Part[Intent]:
+    yield from _plan_end(done, runtime_id)
+    yield from place_rows.made(done, runtime_id, existed=changes.lifetime is None)
+    return done
 
 
 def _plan_end(intent: Intent, runtime_id: str) -> Part[None]:
@@ -205,10 +242,9 @@ def _plan_end(intent: Intent, runtime_id: str) -> Part[None]:
 def _add(intent: Intent, name: str, value: object) -> Part[Intent]:
     """Change one field of an intent, without a change of its lease or its due time."""
     ((column, stored),) = columns_of({name: value}).items()
-    rows = yield Statement(
-        f"UPDATE intents SET {column} = $2, updated_at = {{now}} WHERE id = $1 RETURNING {COLUMNS}", (intent.id, stored)
-    )
-    return intent_of(rows[0])
+    sql = f"UPDATE intents SET {column} = $2, updated_at = {{now}} WHERE id = $1"
+    ((now,),) = yield Statement(sql, (intent.id, stored), changed="updated_at")
+    return msgspec.structs.replace(intent, updated_at=now, **{name: value})
 
 
 def decide(
@@ -273,6 +309,26 @@ def _write(
     look_in: float | None,
     values: Mapping[str, Any],
 ) -> Part[Intent]:
+    """Change an intent whose row is locked."""
+    statement, changed = _change(intent, to, epoch, writer, lease, look_in, values)
+    ((now,),) = yield statement
+    return changed(now)
+
+
+def _change(
+    intent: Intent,
+    to: IntentState,
+    epoch: int,
+    writer: str,
+    lease: float | None,
+    look_in: float | None,
+    values: Mapping[str, Any],
+    *,
+    if_unchanged: bool = False,
+) -> tuple[Statement, Callable[[float], Intent]]:
+    """The statement that changes an intent, and a function that returns the intent after a change at a time.
+
+    ``if_unchanged``: nothing is changed unless the open intent's row is as its holder has written it."""
     columns = columns_of(values) | {
         "state": to,
         "epoch": epoch,
@@ -283,15 +339,31 @@ def _write(
         look_in = lease or 0.0
     settled = intent.settled_at if to is intent.state else None
     settling = "{now}" if to in _SETTLED and settled is None else "settled_at" if settled else "NULL"
-    rows = yield Statement(_update(tuple(columns), settling), (intent.id, lease, look_in, *columns.values()))
-    return intent_of(rows[0])
+    compared = (intent.epoch, intent.holder) if if_unchanged else ()
+    sql = _update(tuple(columns), settling, if_unchanged=if_unchanged)
+    statement = Statement(sql, (intent.id, lease, look_in, *compared, *columns.values()), changed="updated_at")
+
+    def changed(now: float) -> Intent:
+        return msgspec.structs.replace(
+            intent,
+            **values,
+            state=to,
+            epoch=epoch,
+            holder=columns["holder"],
+            lease_until=None if lease is None else now + lease,
+            due_at=None if look_in is None else now + look_in,
+            updated_at=now,
+            settled_at=now if settling == "{now}" else settled,
+        )
+
+    return statement, changed
 
 
 @lru_cache(maxsize=128)
-def _update(columns: tuple[str, ...], settled_at: str) -> str:
-    sets = [f"{name} = ${number}" for number, name in enumerate(columns, 4)]
+def _update(columns: tuple[str, ...], settled_at: str, *, if_unchanged: bool) -> str:
+    sets = [f"{name} = ${number}" for number, name in enumerate(columns, 6 if if_unchanged else 4)]
     return (
         f"UPDATE intents SET {', '.join(sets)}, updated_at = {{now}},"
         " lease_until = {now} + CAST($2 AS DOUBLE PRECISION), due_at = {now} + CAST($3 AS DOUBLE PRECISION),"
-        f" settled_at = {settled_at} WHERE id = $1 RETURNING {COLUMNS}"
+        f" settled_at = {settled_at} WHERE id = $1{_UNCHANGED if if_unchanged else ''}"
     )

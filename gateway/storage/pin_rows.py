@@ -11,7 +11,7 @@ _OF_PIN: Final = (
 )
 _PIN: Final = (
     "INSERT INTO pins (principal, kind, name, namespace) VALUES ($1, $2, $3, $4) ON CONFLICT (principal, kind, name)"
-    " DO UPDATE SET namespace = excluded.namespace WHERE pins.namespace = excluded.namespace RETURNING namespace"
+    " DO UPDATE SET namespace = excluded.namespace WHERE pins.namespace = excluded.namespace"
 )
 _REPIN: Final = "UPDATE pins SET namespace = $4 WHERE principal = $1 AND kind = $2 AND name = $3"
 _LOCK_PIN: Final = "SELECT namespace FROM pins WHERE principal = $1 AND kind = $2 AND name = $3{locked}"
@@ -22,7 +22,7 @@ def pin(intent: NewIntent, namespace: str) -> Part[Intent | None]:
     """Pin creates of this principal, kind and name to a namespace. Returns the intent that pins them to another
     namespace; None if the pin is written."""
     key = (intent.principal, intent.kind, intent.name)
-    if (yield Statement(_PIN, (*key, namespace))):
+    if (yield Statement(_PIN, (*key, namespace), changed="1")):
         return None
     others = yield Statement(_OF_PIN, (*key, intent.id))  # _PIN has locked the pin
     if others:

@@ -29,9 +29,7 @@ _INSERT: Final = (
 )
 _RUN: Final = "UPDATE places SET running = $2, changed_at = {now} WHERE id = $1"
 _UNCHANGED: Final = " AND changed_at = $2 AND (running = 0 OR changed_at <= (SELECT {now}) - $3)"
-_MADE: Final = (
-    "UPDATE places SET provider = $2, scope = $3, runtime_id = $4, changed_at = {now} WHERE id = $1 RETURNING id"
-)
+_MADE: Final = "UPDATE places SET provider = $2, scope = $3, runtime_id = $4, changed_at = {now} WHERE id = $1"
 _OLD: Final = (
     "DELETE FROM places WHERE runtime_id IS NOT NULL AND owner IN"
     " (SELECT owner FROM place_owners WHERE counted_at <= (SELECT {now}) - $1)"
@@ -75,7 +73,7 @@ def made(intent: Intent, runtime_id: str, *, existed: bool = False) -> Part[None
     ``existed`` before, the place of the create is not."""
     if existed:
         yield give_back(intent.id)
-    elif (yield Statement(_MADE, (intent.id, intent.provider, intent.scope, runtime_id))):
+    elif (yield Statement(_MADE, (intent.id, intent.provider, intent.scope, runtime_id), changed="changed_at")):
         other = "DELETE FROM places WHERE provider = $1 AND runtime_id = $2 AND id <> $3"
         yield Statement(other, (intent.provider, runtime_id, intent.id))
 

@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 POSTGRES: Final = SqlFlavour(
     now="CAST(extract(epoch FROM clock_timestamp()) AS DOUBLE PRECISION)",
+    now_of_change="CAST(extract(epoch FROM statement_timestamp()) AS DOUBLE PRECISION)",
     locked=" FOR UPDATE",
     unlocked_only=" FOR UPDATE SKIP LOCKED",
     binary="BYTEA",
@@ -234,9 +235,12 @@ async def _run(connection: Connection, operation: Operation[T]) -> T:
 async def _driven(connection: Connection, operation: Operation[T]) -> T | Rollback[T]:
     steps = operation()
     try:
-        statement = next(steps)
+        sql, values, changed = next(steps)
         while True:
-            statement = steps.send(await connection.fetch(POSTGRES.render(statement.sql), *statement.values))
+            text = POSTGRES.render(sql, is_change=changed is not None)
+            if changed is not None:
+                text += f" RETURNING {changed}"
+            sql, values, changed = steps.send(await connection.fetch(text, *values))
     except StopIteration as end:
         result: T | Rollback[T] = end.value
         return result

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.storage.sql import Statement, Steps, placeholders
+from gateway.ports.store import StoredSpec
+from gateway.storage.sql import Part, Statement, Steps, placeholders
 
 _PUT_SPEC: Final = (
     "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
@@ -12,9 +13,9 @@ _PUT_SPEC: Final = (
 _DELETE_SPEC: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
 
 
-def keep_spec(namespace: str, runtime_id: str, sealed: bytes) -> Steps[None]:
+def keep_spec(spec: StoredSpec) -> Part[None]:
     """Insert or replace the spec of a runtime."""
-    yield Statement(_PUT_SPEC, (namespace, runtime_id, sealed))
+    yield Statement(_PUT_SPEC, spec, changed="kept_at")
     return None
 
 

@@ -5,7 +5,7 @@ rows. The driver of a generator runs all its statements in one transaction.
 """
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -20,10 +20,15 @@ Row: TypeAlias = Sequence[Any]
 
 class Statement(NamedTuple):
     """SQL with the placeholders ``$1``, ``$2``… and their values. :class:`SqlFlavour` replaces the words in braces:
-    ``{now}``, ``{locked}``, ``{unlocked_only}``, ``{notify_access}``."""
+    ``{now}``, ``{locked}``, ``{unlocked_only}``, ``{notify_access}``.
+
+    ``changed``: the statement changes rows, and the result is the time of the change, ``{now}``, once for each changed
+    row. PostgreSQL returns this column, or 1 where the time does not matter. (SQLite creates a temporary table for each
+    RETURNING, which takes as long as a small change.)"""
 
     sql: str
     values: Sequence[Any] = ()
+    changed: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +53,13 @@ TRIES: Final = 5  # runs of one operation while other transactions interfere
 
 @dataclass(frozen=True, eq=False)
 class SqlFlavour:
-    """The phrases of one database. ``migration_lock`` is the first statement of an upgrade; ``parameter`` is the prefix
-    of a placeholder's number; ``notify_access`` notifies all replicas, at the commit, of a change of the access
+    """The phrases of one database. ``now_of_change`` replaces ``now`` in statements with ``changed``; it is the same
+    wherever it occurs in one statement. ``migration_lock`` is the first statement of an upgrade; ``parameter`` is the
+    prefix of a placeholder's number; ``notify_access`` notifies all replicas, at the commit, of a change of the access
     data."""
 
     now: str
+    now_of_change: str
     locked: str
     unlocked_only: str
     binary: str
@@ -61,10 +68,10 @@ class SqlFlavour:
     parameter: str = "$"
 
     @lru_cache(maxsize=512)  # noqa: B019 (two flavours exist, and both are constants)
-    def render(self, sql: str) -> str:
+    def render(self, sql: str, *, is_change: bool = False) -> str:
         """The SQL for this database."""
         own = {
-            "{now}": self.now,
+            "{now}": self.now_of_change if is_change else self.now,
             "{locked}": self.locked,
             "{unlocked_only}": self.unlocked_only,
             "{notify_access}": self.notify_access,
@@ -76,7 +83,7 @@ class SqlFlavour:
 
 
 _COLUMN_OF: Final = {"key": "client_key", "before": "before_send"}
-_FIELDS: Final = tuple(field.name for field in fields(Intent))
+_FIELDS: Final = Intent.__struct_fields__
 _LISTS: Final[Mapping[str, Any]] = {
     "before": msgspec.json.Decoder(Look | None),
     "attempts": msgspec.json.Decoder(tuple[IntentAttempt, ...]),
@@ -92,7 +99,8 @@ _READ: Final = tuple(
     }.items()
 )
 
-_NEW_FIELDS: Final = tuple(field.name for field in fields(NewIntent))
+_NEW_FIELDS: Final = NewIntent.__struct_fields__
+_CONVERTED: Final = tuple((_NEW_FIELDS.index(name), name) for name in ("pinned", "before"))
 NEW_COLUMNS: Final = tuple(_COLUMN_OF.get(name, name) for name in _NEW_FIELDS)
 """The columns of :class:`NewIntent`: without state, lease, findings and times."""
 
@@ -125,9 +133,12 @@ def columns_of(values: Mapping[str, Any]) -> dict[str, Any]:
     return {_COLUMN_OF.get(name, name): _stored(name, value) for name, value in values.items()}
 
 
-def stored_of_new(new: NewIntent) -> tuple[Any, ...]:
+def stored_of_new(new: NewIntent) -> list[Any]:
     """The stored values of a new intent, in the order of :data:`NEW_COLUMNS`."""
-    return tuple(_stored(name, getattr(new, name)) for name in _NEW_FIELDS)
+    values = list(msgspec.structs.astuple(new))
+    for index, name in _CONVERTED:
+        values[index] = _stored(name, values[index])
+    return values
 
 
 def _stored(name: str, value: Any) -> Any:

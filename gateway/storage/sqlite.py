@@ -15,20 +15,12 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
-from gateway.storage.sql import Operation, SqlFlavour, Statement, Steps
+from gateway.storage.sql import Operation, Statement, Steps
 from gateway.storage.sql_store import SqlStore, require_usable, unavailable
-from gateway.storage.sqlite_thread import SqliteThread, run_steps
+from gateway.storage.sqlite_thread import SQLITE, SqliteThread, run_steps
 
 T = TypeVar("T")
 
-SQLITE: Final = SqlFlavour(
-    now="rtgw_now()",
-    locked="",
-    unlocked_only="",
-    binary="BLOB",
-    migration_lock="SELECT 1",  # BEGIN IMMEDIATE is the lock
-    parameter="?",
-)
 _OLDEST: Final = (3, 35, 0)  # the first SQLite with RETURNING
 _FREED: Final = 2000  # pages (4 KiB each) that one purge returns to the file system, at most
 _WAITING: Final = 1000  # queued operations per thread; more are refused
@@ -51,10 +43,10 @@ class SqliteStore(SqlStore):
         if sqlite3.sqlite_version_info < _OLDEST:
             raise ValueError(f"SQLite {'.'.join(map(str, _OLDEST))} or newer is needed, not {sqlite3.sqlite_version}")
         if self._threads is None:
-            connect = self._connect
+            connect, clock = self._connect, self._clock
             self._threads = (
-                SqliteThread(connect, self._path, SQLITE, writes=True, limit=_WAITING),
-                SqliteThread(connect, self._path, SQLITE, writes=False, limit=_WAITING),
+                SqliteThread(connect, self._path, clock, writes=True, limit=_WAITING),
+                SqliteThread(connect, self._path, clock, writes=False, limit=_WAITING),
             )
 
     async def close(self) -> None:
@@ -111,7 +103,7 @@ class SqliteStore(SqlStore):
         connection = self._raw("ro")
         try:
             known = connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'store_schema'").fetchone()
-            return run_steps(connection, SQLITE, read_status) if known else status_of(0, 0)
+            return run_steps(connection, read_status, self._clock()) if known else status_of(0, 0)
         finally:
             connection.close()
 
@@ -122,7 +114,7 @@ class SqliteStore(SqlStore):
         connection = self._raw("rw")
         try:
             connection.execute("BEGIN IMMEDIATE")
-            status = run_steps(connection, SQLITE, lambda: upgrade(SQLITE))
+            status = run_steps(connection, lambda: upgrade(SQLITE), self._clock())
             connection.execute("COMMIT")
             return status
         finally:
@@ -133,7 +125,7 @@ class SqliteStore(SqlStore):
         connection = self._raw("rw")
         try:
             try:
-                status = run_steps(connection, SQLITE, read_status)
+                status = run_steps(connection, read_status, self._clock())
             except sqlite3.OperationalError:
                 status = status_of(0, 0)
             require_usable(status)
@@ -147,7 +139,6 @@ class SqliteStore(SqlStore):
         # Shorter than the timeout of a call, so that the call fails with the real reason.
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=self._timeout * 0.8)
         try:
-            connection.create_function("rtgw_now", 0, self._clock)
             if mode != "ro":
                 self._make_durable(connection)
         except BaseException:

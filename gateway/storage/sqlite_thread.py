@@ -2,11 +2,13 @@
 
 import asyncio
 import queue
+import re
 import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -17,23 +19,44 @@ from gateway.storage.sql_store import unavailable
 T = TypeVar("T")
 Connect: TypeAlias = Callable[[], sqlite3.Connection]
 
+SQLITE: Final = SqlFlavour(
+    now="{now}",  # the last parameter (:func:`_rendered`)
+    now_of_change="{now}",
+    locked="",
+    unlocked_only="",
+    binary="BLOB",
+    migration_lock="SELECT 1",  # BEGIN IMMEDIATE is the lock
+    parameter="?",
+)
+_NUMBER: Final = re.compile(r"\$(\d+)")
 _BATCH: Final = 64  # operations in one commit, at most
 _READ_BATCH: Final = 8  # reads whose results are delivered together, at most
 
 
-def run_steps(connection: sqlite3.Connection, flavour: SqlFlavour, operation: Operation[T]) -> T:
+@lru_cache(maxsize=512)
+def _rendered(sql: str) -> tuple[str, bool]:
+    """The SQL for SQLite, and whether its last parameter is the time. (A function of SQL that returns the time would
+    wait for the interpreter's lock, several times in each statement.)"""
+    last = max(map(int, _NUMBER.findall(sql)), default=0) + 1
+    return SQLITE.render(sql).replace("{now}", f"?{last}"), "{now}" in sql
+
+
+def run_steps(connection: sqlite3.Connection, operation: Operation[T], now: float) -> T:
     """Run an operation that needs no rollback, and return its result."""
-    result = drive(connection, flavour, operation)
+    result = drive(connection, operation, now)
     return result.result if isinstance(result, Rollback) else result
 
 
-def drive(connection: sqlite3.Connection, flavour: SqlFlavour, operation: Operation[T]) -> T | Rollback[T]:
-    """Run the statements of an operation. The caller begins and ends the transaction."""
-    steps = operation()
+def drive(connection: sqlite3.Connection, operation: Operation[T], now: float) -> T | Rollback[T]:
+    """Run the statements of an operation, at a time in seconds. The caller begins and ends the transaction."""
+    steps, execute = operation(), connection.execute
     try:
-        statement = next(steps)
+        sql, values, changed = next(steps)
         while True:
-            statement = steps.send(connection.execute(flavour.render(statement.sql), statement.values).fetchall())
+            text, takes_now = _rendered(sql)
+            cursor = execute(text, (*values, now) if takes_now else values)
+            rows = cursor.fetchall() if changed is None else [(now,)] * cursor.rowcount
+            sql, values, changed = steps.send(rows)
     except StopIteration as end:
         result: T | Rollback[T] = end.value
         return result
@@ -70,10 +93,10 @@ class SqliteThread:
     the file was replaced: writes to the old file would be lost.
     """
 
-    def __init__(self, connect: Connect, path: Path, flavour: SqlFlavour, *, writes: bool, limit: int) -> None:
+    def __init__(self, connect: Connect, path: Path, clock: Callable[[], float], *, writes: bool, limit: int) -> None:
         self._connect = connect
         self._path = path
-        self._flavour = flavour
+        self._clock = clock
         self._run = self._commit if writes else self._run_reads
         self._batch = _BATCH if writes else _READ_BATCH
         self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue(limit)
@@ -153,7 +176,7 @@ class SqliteThread:
 
     def _run_reads(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         for job in jobs:
-            job.result = run_steps(connection, self._flavour, job.operation)
+            job.result = run_steps(connection, job.operation, self._clock())
 
     def _commit(self, connection: sqlite3.Connection, jobs: list[_Job[Any]]) -> None:
         """Run all jobs in one transaction. Results are delivered after all of it is on disk.
@@ -174,7 +197,7 @@ class SqliteThread:
         try:
             for job in jobs:
                 before = connection.total_changes
-                result = drive(connection, self._flavour, job.operation)
+                result = drive(connection, job.operation, self._clock())
                 if isinstance(result, Rollback):
                     if connection.total_changes != before:
                         break
@@ -201,7 +224,7 @@ class SqliteThread:
             connection.execute("SAVEPOINT job")
             before = connection.total_changes
             try:
-                result = drive(connection, self._flavour, job.operation)
+                result = drive(connection, job.operation, self._clock())
             except (sqlite3.IntegrityError, RetryTransaction):
                 connection.execute("ROLLBACK TO job")
                 connection.execute("RELEASE job")

@@ -26,6 +26,8 @@ CREATE TABLE shifted.by (seconds double precision NOT NULL);
 INSERT INTO shifted.by VALUES (0);
 CREATE FUNCTION shifted.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     'SELECT pg_catalog.clock_timestamp() + make_interval(secs => seconds) FROM shifted.by';
+CREATE FUNCTION shifted.statement_timestamp() RETURNS timestamptz LANGUAGE sql STABLE AS
+    'SELECT pg_catalog.statement_timestamp() + make_interval(secs => seconds) FROM shifted.by';
 """
 _EMPTY: list[bytes] = []  # the content of a file with the schema
 _PREPARED: WeakSet[PostgresCluster] = WeakSet()

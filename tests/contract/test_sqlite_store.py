@@ -14,7 +14,7 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.store import Inserted
+from gateway.ports.store import Inserted, StoredSpec
 from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
 from tests.contract.store.subject import LEASE, begun, create
@@ -301,7 +301,7 @@ async def test_the_file_shrinks_after_a_purge(path: Path) -> None:
     await store.upgrade()
     await store.open()
     assert await store._write(value_of("PRAGMA auto_vacuum")) == 2
-    await asyncio.gather(*(store.keep_spec("n", f"r{i}", b"x" * 4000) for i in range(500)))
+    await asyncio.gather(*(store.keep_spec(StoredSpec("n", f"r{i}", b"x" * 4000)) for i in range(500)))
     await store.close()
     full = size_of(path)
     assert full > 500 * 4000

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 import msgspec
@@ -14,7 +14,7 @@ from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
-from gateway.ports.store import Changes, Stale, Updated, Version
+from gateway.ports.store import Changes, Stale, StoredSpec, Updated, Version
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
@@ -113,7 +113,7 @@ class LeasedIntent:
             made=made,
         )
         first, latest = self.intent.attempts[:1], self.intent.attempts[1:][-_KEPT_ATTEMPTS:]
-        self.intent = replace(self.intent, attempts=(*first, *latest, attempt))
+        self.intent = msgspec.structs.replace(self.intent, attempts=(*first, *latest, attempt))
 
     def may_turn_up_twice(self) -> bool:
         """Whether the provider may still carry out another send; then the name is looked up after the wait-out."""
@@ -146,16 +146,16 @@ class LeasedIntent:
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = context.rules.wait_out if doubtful else None
-        # A cancellation here leaves the intent unknown; the proof is still written, before or after that.
-        writing = asyncio.ensure_future(
-            self._write(context.store.record_created(self.intent.id, runtime_id, look_in=look_in, changes=changes))
+        spec = None
+        if context.specs is not None and request is not None:
+            owner = self.intent.principal or None if suffix_in(self.intent.name) is None else None
+            spec = context.specs.sealed(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
+        known = self.intent if self.intent.state is IntentState.OPEN else None
+        recording = context.store.record_created(
+            self.intent.id, runtime_id, look_in=look_in, changes=changes, known=known, spec=spec
         )
-        owner = self.intent.principal or None if suffix_in(self.intent.name) is None else None
-        if context.specs is not None and request is not None and context.specs.keeps(request, owner):
-            kept = context.specs.remember(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
-            settled, _ = await asyncio.gather(asyncio.shield(writing), kept)
-        else:
-            settled = await asyncio.shield(writing)
+        # A cancellation here leaves the intent unknown; the proof is still written, before or after that.
+        settled = await asyncio.shield(asyncio.ensure_future(self._write(recording, spec)))
         if settled is not None:
             if settled.runtime_id != runtime_id:
                 context.observer.surplus(settled, runtime_id)
@@ -229,9 +229,11 @@ class LeasedIntent:
         self._told = intent.updated_at  # the database's time at a moment between ``reading`` and now
         self._heard = self._context.clock.monotonic()
 
-    async def _write(self, writing: Awaitable[T]) -> T | None:
+    async def _write(self, writing: Awaitable[T], spec: StoredSpec | None = None) -> T | None:
         try:
             return await writing
         except StoreUnavailable as error:
             self._context.observer.not_written(self.intent.id, error)
+            if spec is not None and self._context.specs is not None:
+                self._context.specs.store_later(self.resolved.adapter, self.resolved.scope, spec)
             return None

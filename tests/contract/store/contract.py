@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
+from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, StoredSpec, Version
 from tests.contract.store.access import AccessContract
 from tests.contract.store.audit import AuditContract
 from tests.contract.store.ends import EndsContract
@@ -247,10 +247,10 @@ class StoreContract(
 
     async def test_specs_are_stored_replaced_and_deleted(self, stores: StoreSubject) -> None:
         store = stores.store
-        await store.keep_spec(HERE, "a", b"\x00one")
-        await store.keep_spec(HERE, "a", b"two\xff")
-        await store.keep_spec(HERE, "b", b"three")
-        await store.keep_spec(THERE, "a", b"other")
+        await store.keep_spec(StoredSpec(HERE, "a", b"\x00one"))
+        await store.keep_spec(StoredSpec(HERE, "a", b"two\xff"))
+        await store.keep_spec(StoredSpec(HERE, "b", b"three"))
+        await store.keep_spec(StoredSpec(THERE, "a", b"other"))
         assert await store.specs(HERE, ["a", "b", "c"]) == {"a": b"two\xff", "b": b"three"}
         assert await store.specs(HERE, []) == {}
         await store.drop_spec(HERE, "a")
@@ -259,9 +259,9 @@ class StoreContract(
         assert await store.specs(THERE, ["a"]) == {"a": b"other"}
 
     async def test_old_specs_are_purged(self, stores: StoreSubject) -> None:
-        await stores.store.keep_spec(HERE, "old", b"1")
+        await stores.store.keep_spec(StoredSpec(HERE, "old", b"1"))
         await stores.advance(100)
-        await stores.store.keep_spec(HERE, "new", b"2")
+        await stores.store.keep_spec(StoredSpec(HERE, "new", b"2"))
         assert await stores.store.purge(settled=1000, kept=50, limit=10) == 1
         assert await stores.store.specs(HERE, ["old", "new"]) == {"new": b"2"}
 

@@ -1,7 +1,6 @@
 """The part of the store contract about places (:mod:`gateway.ports.places`)."""
 
 import asyncio
-from dataclasses import replace
 
 import msgspec
 import pytest
@@ -214,7 +213,7 @@ class PlacesContract:
     async def test_concurrent_creates_take_no_more_places_than_there_are(self, stores: StoreSubject) -> None:
         replicas = [stores.store, await stores.another()]
         claim = msgspec.structs.replace(CLAIM, running=7, runtimes=None)
-        news = [replace(create(f"n{number}"), pinned=number % 2 == 0) for number in range(40)]
+        news = [msgspec.structs.replace(create(f"n{number}"), pinned=number % 2 == 0) for number in range(40)]
         results = await asyncio.gather(
             *(replicas[number % 2].begin(new, "me", LEASE, claim=claim) for number, new in enumerate(news)),
             return_exceptions=True,

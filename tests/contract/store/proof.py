@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from gateway.domain.intents import Actor, IntentState, Look
-from gateway.ports.store import Changes, Decision, Stale, Version
-from tests.contract.store.subject import HERE, LEASE, StoreSubject, begun, create, current, moved
+from gateway.ports.store import Changes, Decision, Stale, StoredSpec, Version
+from tests.contract.store.subject import HERE, LEASE, StoreSubject, begun, bring, create, current, moved
 
 
 class ProofContract:
@@ -102,6 +102,63 @@ class ProofContract:
         after = await stores.proven(intent, "r-2")
         assert (after.surplus, after.holder, after.lease_until) == (("r-2",), "you", due.lease_until)
         assert moved(await stores.store.update(Version.of(due), "you")).surplus == ("r-2",)
+
+    async def test_proof_of_an_intent_that_its_holder_knows_settles_it_as_any_proof(self, stores: StoreSubject) -> None:
+        intent = await stores.begun(pinned=True, key="k", before=Look(9.0, ()))
+        renewed = moved(await stores.store.update(Version.of(intent), "me", lease=LEASE, changes=Changes(reason="x")))
+        changes = Changes(outcome=b"answer", lifetime=None, request=None)
+        done = await stores.proven(renewed, "r-1", look_in=30.0, changes=changes, known=renewed)
+        assert done == await current(stores.store, intent)
+        assert (done.state, done.runtime_id, done.outcome, done.reason) == (IntentState.DONE, "r-1", b"answer", "x")
+        assert (done.holder, done.lease_until, done.settled_at) == (None, None, done.updated_at)
+        assert done.due_at == done.updated_at + 30.0
+
+    @pytest.mark.parametrize("state", [state for state in IntentState if state is not IntentState.OPEN])
+    async def test_proof_reads_an_intent_that_another_holder_has_changed(
+        self, stores: StoreSubject, state: IntentState
+    ) -> None:
+        known = await stores.begun()
+        before = await bring(stores.store, known, state)
+        done = await stores.proven(known, "r-1", changes=Changes(reason="looked"), known=known)
+        assert done == await current(stores.store, known)
+        if state is IntentState.DONE:
+            assert (done.runtime_id, done.surplus, done.reason) == (before.runtime_id, ("r-1",), None)
+        else:
+            assert (done.state, done.runtime_id, done.reason) == (IntentState.DONE, "r-1", "looked")
+
+    async def test_proof_reads_an_intent_whose_lease_another_holder_has_taken(self, stores: StoreSubject) -> None:
+        """It is open, and in the same epoch."""
+        known = await stores.begun()
+        await stores.advance(2 * LEASE)
+        (due,) = await stores.store.claim_due("you", LEASE, 5)
+        looks = (Look(9.0, ()),)
+        moved(await stores.store.update(Version.of(due), "you", lease=LEASE, changes=Changes(looks=looks)))
+        done = await stores.proven(known, "r-1", known=known)
+        assert done == await current(stores.store, known)
+        assert (done.state, done.looks) == (IntentState.DONE, looks)
+
+    async def test_every_write_returns_the_intent_as_it_is_stored(self, stores: StoreSubject) -> None:
+        store, steps = stores.store, (IntentState.UNKNOWN, IntentState.OPEN, IntentState.ABSENT, IntentState.OPEN)
+        intent = await stores.begun(pinned=True, key="k", before=Look(9.0, ("a",)), request=b"sealed", lifetime=60.0)
+        assert intent == await current(store, intent)
+        for to in steps:
+            who = Actor.WAITING_CALLER if to is IntentState.OPEN else Actor.HOLDER
+            intent = moved(await stores.move(intent, to, who, changes=Changes(reason=f"to {to}")))
+            assert intent == await current(store, intent)
+        intent = moved(await store.update(Version.of(intent), "me", look_in=5.0))
+        assert intent == await current(store, intent)
+        for runtime_id in ("r-1", "r-2"):
+            intent = await stores.proven(intent, runtime_id)
+            assert intent == await current(store, intent)
+
+    async def test_a_spec_is_stored_with_every_proof(self, stores: StoreSubject) -> None:
+        intent = await stores.begun()
+        for runtime_id in ("r-1", "r-1", "r-2"):  # the proof, the same again, and a second runtime
+            spec = StoredSpec(HERE, runtime_id, b"sealed")
+            await stores.proven(intent, runtime_id, spec=spec)
+        assert await stores.store.record_created("in_none", "r-3", spec=StoredSpec(HERE, "r-3", b"sealed")) is None
+        found = await stores.store.specs(HERE, ["r-1", "r-2", "r-3"])
+        assert found == dict.fromkeys(("r-1", "r-2", "r-3"), b"sealed")
 
     async def test_proof_for_a_missing_intent_returns_none(self, stores: StoreSubject) -> None:
         assert await stores.store.record_created("in_none", "r") is None

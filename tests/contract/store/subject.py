@@ -83,7 +83,7 @@ def moved(result: Updated | Stale | NameTaken) -> Intent:
 
 def identity(new: NewIntent) -> dict[str, Any]:
     """The fields of an intent that were set when it was inserted."""
-    return {field: getattr(new, field) for field in NewIntent.__dataclass_fields__}
+    return {field: getattr(new, field) for field in NewIntent.__struct_fields__}
 
 
 async def bring(store: Store, intent: Intent, state: IntentState) -> Intent:

@@ -105,7 +105,7 @@ def test_every_field_of_an_intent_is_shown(shell: Shell) -> None:
     renamed = {"runtime_id": "provider_runtime_id", "request": "request_bytes", "outcome": "outcome_bytes"}
     shown = set(shell.json("intents", "show", shell.intent().id))
     in_lists, hidden = {"before"}, {"digest"}
-    assert {renamed.get(name, name) for name in Intent.__dataclass_fields__} - in_lists - hidden == shown - {"object"}
+    assert {renamed.get(name, name) for name in Intent.__struct_fields__} - in_lists - hidden == shown - {"object"}
 
 
 def test_unknown_intent_is_not_found(shell: Shell) -> None:

@@ -13,6 +13,7 @@ from gateway.domain.intents import namespace_of
 from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import BrowserPart, ConfigDocument, DurablePart, Launch, Runtime
 from gateway.domain.values import State
+from gateway.ports.store import StoredSpec
 from gateway.services import kept_configs
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
@@ -279,7 +280,7 @@ async def test_a_spec_of_another_runtime_is_not_shown_even_if_its_row_was_moved(
     other = adapter.put("other", State.RUNNING)
     key = key_of(adapter, "home", one.provider_id)
     sealed = (await here.store.specs(key.namespace, [one.provider_id]))[one.provider_id]
-    await here.store.keep_spec(key.namespace, other.provider_id, sealed)
+    await here.store.keep_spec(StoredSpec(key.namespace, other.provider_id, sealed))
     assert _launch_of(await here.keeper.known(adapter, other)) is None
     assert here.troubles == [Trouble.UNREADABLE]
 

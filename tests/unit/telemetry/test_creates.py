@@ -1,10 +1,10 @@
 """Metrics and log lines of creates and their store."""
 
 import json
-from dataclasses import replace
 from io import StringIO
 
 import pytest
+from msgspec import structs
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent, IntentState
@@ -77,9 +77,9 @@ def test_every_unsettled_state_has_its_number_even_if_it_is_zero(seen: Seen) -> 
 
 def test_settled_intents_are_counted_by_outcome(seen: Seen) -> None:
     """A runtime that is found after its create got another response is logged too."""
-    done = replace(INTENT, state=IntentState.DONE)
+    done = structs.replace(INTENT, state=IntentState.DONE)
     seen.signals.settled(done, late=False)
-    seen.signals.settled(replace(INTENT, state=IntentState.ABSENT), late=True)
+    seen.signals.settled(structs.replace(INTENT, state=IntentState.ABSENT), late=True)
     assert seen.lines() == []
     seen.signals.settled(done, late=True)
     values = {name: seen.value("rtgw_intents_settled_total", outcome=name) for name in ("done", "done_late", "absent")}

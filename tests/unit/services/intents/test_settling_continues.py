@@ -1,9 +1,9 @@
 """Settling continues until a create is settled or given up: failures do not end it, and repeated work is bounded."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
+from msgspec import structs
 
 from gateway.domain.conclusions import GIVE_UP
 from gateway.domain.errors import AlreadyExists, OutcomeUnknown, PermissionDenied, ProviderError
@@ -169,6 +169,6 @@ async def test_native_runtime_made_right_before_a_failover_is_not_the_own_one() 
 
 def test_stored_response_of_another_version_is_unreadable() -> None:
     sealer = Keyring([new_key()])
-    intent = replace(INTENT, outcome=sealer.seal(b'{"runtime": 1}', Cell("intents", INTENT.id, "outcome")))
+    intent = structs.replace(INTENT, outcome=sealer.seal(b'{"runtime": 1}', Cell("intents", INTENT.id, "outcome")))
     with pytest.raises(Unreadable):
         PayloadSealer(sealer).outcome(intent)
