@@ -3,6 +3,7 @@ cannot be reached (docs/moves.md). The rules of :mod:`gateway.ports.store` apply
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,6 +24,14 @@ class StoredCreate(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     request: bytes
     config: bytes | None = None
+
+
+class StoredSpec(NamedTuple):
+    """What was sent in the create of a runtime and its provider does not report, sealed."""
+
+    namespace: str
+    runtime_id: str
+    sealed: bytes
 
 
 class KeptCreateStore(ABC):

@@ -15,14 +15,14 @@ A *holder* is a text that is unique to one task. An expired lease still belongs 
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, NewIntent
 from gateway.ports.intent_query import IntentQuery
+from gateway.ports.kept_creates import StoredSpec
 from gateway.ports.places import PlaceClaim
 
 
@@ -34,44 +34,38 @@ class ConflictReason(StrEnum):
     PIN = "pin"  # it is pinned to another namespace; neither create named a provider
 
 
-@dataclass(frozen=True, slots=True)
-class Inserted:
+class Inserted(msgspec.Struct, frozen=True):
     """It was inserted: open, in epoch 1, and the holder has its lease."""
 
     intent: Intent
 
 
-@dataclass(frozen=True, slots=True)
-class Conflict:
+class Conflict(msgspec.Struct, frozen=True):
     """Nothing was inserted, because of this existing intent."""
 
     intent: Intent
     by: ConflictReason
 
 
-@dataclass(frozen=True, slots=True)
-class Updated:
+class Updated(msgspec.Struct, frozen=True):
     """The intent was updated; ``intent`` is its new value."""
 
     intent: Intent
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
+class Stale(msgspec.Struct, frozen=True):
     """Nothing was changed: another state, epoch or lease. ``intent`` is its current value; None if it is deleted."""
 
     intent: Intent | None
 
 
-@dataclass(frozen=True, slots=True)
-class NameTaken:
+class NameTaken(msgspec.Struct, frozen=True):
     """Nothing was changed: this other intent holds the name in that namespace, or pins it to another namespace."""
 
     intent: Intent
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True):
     """The version of an intent that the caller has read. A write fails as :class:`Stale` if the intent has changed."""
 
     id: str
@@ -85,9 +79,8 @@ class Version:
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """New values of fields of an :class:`Intent`. Fields that are unset do not change.
-
-    A list replaces the stored list completely: the holder of the lease knows the list that it read."""
+    """New values of fields of an :class:`Intent`. Fields that are unset do not change. A list replaces the stored list
+    completely: the holder of the lease knows the list that it read."""
 
     namespace: str | msgspec.UnsetType = msgspec.UNSET
     provider: str | msgspec.UnsetType = msgspec.UNSET
@@ -117,14 +110,6 @@ class Changes(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 NO_CHANGES: Final = Changes()
 
 
-class StoredSpec(NamedTuple):
-    """What was sent in the create of a runtime, sealed."""
-
-    namespace: str
-    runtime_id: str
-    sealed: bytes
-
-
 class Decision(StrEnum):
     """An operator's decision about a parked intent."""
 
@@ -132,8 +117,7 @@ class Decision(StrEnum):
     ABSENT = "absent"
 
 
-@dataclass(frozen=True, slots=True)
-class DecisionRecord:
+class DecisionRecord(msgspec.Struct, frozen=True):
     """One entry of the audit trail: when which operator decided what about which intent, and the operator's note."""
 
     at: float
@@ -144,11 +128,10 @@ class DecisionRecord:
     note: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """For metrics: numbers of intents, and the age in seconds of the oldest unsettled one (0 without one)."""
 
-    unsettled: Mapping[IntentState, int] = field(default_factory=dict)
+    unsettled: Mapping[IntentState, int] = {}
     surplus: int = 0
     oldest_age: float = 0.0
 
@@ -257,9 +240,8 @@ class Store(ABC):
         (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent never changes: another id
         is added to ``surplus``, once. Returns the current intent; None if it does not exist.
 
-        ``known`` is the open intent as its holder has it: unless another holder has written it since, it need not be
-        read. A ``spec`` is stored too, as by :meth:`keep_spec`, also if the intent does not exist.
-        """
+        ``known`` is the open intent as its holder has it, which need not be read then unless another holder has written
+        it since. A ``spec`` is stored too, as by :meth:`keep_spec`, also if the intent does not exist."""
 
     @abstractmethod
     async def decide(

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final, NamedTuple
 
-from gateway.services.sent_spec import Spec
+from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import Runtime
+from gateway.ports.provider import ProviderAdapter
+from gateway.services.sent_spec import Spec, is_outdated
 
 MEMORY_BYTES: Final = 4 * 1024 * 1024
 """The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
@@ -48,6 +51,22 @@ class SpecEntry:
     spec: Spec
     since: float
     size: int
+
+    def is_stale(self, row: Runtime, now: float) -> bool:
+        """Whether the config has changed, so that another process may have stored newer labels."""
+        if self.spec.labels is None or row.labels is not None or now < self.since + ASK_AGAIN:
+            return False
+        return is_outdated(row, self.spec)
+
+
+class MadeRuntime(NamedTuple):
+    """A create that made a runtime, with its ``owner`` where no suffix of its name shows it."""
+
+    adapter: ProviderAdapter[Any]
+    scope: str
+    runtime: Runtime
+    request: CreateRequest
+    owner: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

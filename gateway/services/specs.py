@@ -14,12 +14,11 @@ from cachetools import LRUCache
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.requests import CreateRequest
 from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.ports.clock import Clock
+from gateway.ports.kept_creates import StoredSpec
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
-from gateway.ports.store import StoredSpec
 from gateway.ports.whole_store import WholeStore
 from gateway.services import kept_configs
 from gateway.services.sent_spec import (
@@ -43,6 +42,7 @@ from gateway.services.spec_entries import (
     MAX_WAITING,
     MEMORY_BYTES,
     REST,
+    MadeRuntime,
     SpecEntry,
     SpecWrite,
     Trouble,
@@ -76,51 +76,33 @@ class SpecKeeper:
         self._writing = False
         self._task: asyncio.Task[None] | None = None
 
-    def sealed(
-        self,
-        adapter: ProviderAdapter[Any],
-        scope: str,
-        runtime: Runtime,
-        request: CreateRequest,
-        owner: str | None = None,
-    ) -> StoredSpec | None:
-        """The spec of a create that made a runtime, with its ``owner`` where no suffix of its name shows it; None if
-        there is nothing to store. From now on it is in memory. The caller stores it; if it cannot, it calls
-        :meth:`store_later`."""
-        spec = None if self._store is None else spec_of(request, runtime, owner)
+    def sealed(self, made: MadeRuntime) -> StoredSpec | None:
+        """The spec of a create that made a runtime, which is in memory from now on; None if there is nothing to store.
+        The caller stores it, and calls :meth:`store_later` if it cannot."""
+        spec = None if self._store is None else spec_of(made.request, made.runtime, made.owner)
         if spec is None or self._sealer is None:
             return None
-        key, document = key_of(adapter, scope, runtime.provider_id), msgspec.json.encode(spec)
+        key, document = key_of(made.adapter, made.scope, made.runtime.provider_id), msgspec.json.encode(spec)
         if not self._hold(key, spec, len(document)):
             return None
         self._unwritten.pop(key, None)
         self._owner_unknown.discard(key)
         return StoredSpec(*key, self._sealer.seal(document, key.cell))
 
-    def store_later(self, adapter: ProviderAdapter[Any], scope: str, stored: StoredSpec) -> None:
-        """The store is unavailable: keep the spec in memory until it can be stored."""
-        self._failed(Trouble.NOT_SAVED)
-        key = SpecKey(stored.namespace, stored.runtime_id)
-        held = self._memory.get(key)
-        if held is not None and key not in self._unwritten:
-            self._write_later(key, SpecWrite(adapter.name, scope, held.spec))
+    def store_later(self, made: MadeRuntime) -> None:
+        """The store is unavailable: the spec waits in memory to be written."""
+        spec = spec_of(made.request, made.runtime, made.owner)
+        key = key_of(made.adapter, made.scope, made.runtime.provider_id)
+        self._not_saved(key, SpecWrite(made.adapter.name, made.scope, spec))
 
-    async def remember(
-        self,
-        adapter: ProviderAdapter[Any],
-        scope: str,
-        runtime: Runtime,
-        request: CreateRequest,
-        owner: str | None = None,
-    ) -> None:
-        """Store the spec of a create, as :meth:`sealed` returns it. On return it is written, or waits in memory to be
-        written if the store is unavailable."""
-        stored = self.sealed(adapter, scope, runtime, request, owner)
+    async def remember(self, made: MadeRuntime) -> None:
+        """Store the spec of a create that made a runtime. On return it is written, or waits in memory."""
+        stored = self.sealed(made)
         if stored is not None and self._store is not None:
             try:
                 await self._store.keep_spec(stored)
             except StoreUnavailable:
-                self.store_later(adapter, scope, stored)
+                self.store_later(made)
 
     def config_replaced(self, adapter: ProviderAdapter[Any], ref: RuntimeRef, document: ConfigDocument) -> None:
         """Keep the new config of a runtime, and replace the labels in its spec. Written in the background."""
@@ -148,7 +130,7 @@ class SpecKeeper:
         """Start to load the spec of a runtime that is about to be read, unless it is in memory. Does not wait."""
         if self._store is not None:
             key = key_of(adapter, ref.scope, ref.provider_id)
-            if not self._is_known(key):
+            if self._absent.get(key, 0.0) <= self._clock.monotonic() and self._memory.get(key) is None:
                 self._request_load((key,))
             elif self._unwritten:
                 self._wake()
@@ -176,7 +158,7 @@ class SpecKeeper:
             held = self._memory.get(key)
             if held is not None:
                 row = shown[index] = filled(row, held.spec)  # noqa: PLW2901 (the same item, filled)
-            if held is None or self._stale(row, held):
+            if held is None or held.is_stale(row, now):
                 missing.append(key)
         if missing:
             self._request_load(missing)
@@ -225,19 +207,6 @@ class SpecKeeper:
                 await asyncio.wait({self._task}, timeout=LAST_WRITES)
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-
-    def _is_known(self, key: SpecKey) -> bool:
-        return self._absent.get(key, 0.0) > self._clock.monotonic() or self._memory.get(key) is not None
-
-    def _stale(self, row: Runtime, held: SpecEntry) -> bool:
-        """Whether the config has changed, so that another process may have stored newer labels."""
-        spec = held.spec
-        return (
-            spec.labels is not None
-            and row.labels is None
-            and is_outdated(row, spec)
-            and self._clock.monotonic() >= held.since + ASK_AGAIN
-        )
 
     def _hold(self, key: SpecKey, spec: Spec | None, size: int = 0) -> bool:
         if spec is None:
@@ -337,9 +306,12 @@ class SpecKeeper:
                 await self._store.keep_spec(StoredSpec(*key, sealed))
             self._owner_unknown.discard(key)
         except StoreUnavailable:
-            self._failed(Trouble.NOT_SAVED)
-            if key not in self._unwritten:
-                self._write_later(key, write)
+            self._not_saved(key, write)
+
+    def _not_saved(self, key: SpecKey, write: SpecWrite) -> None:
+        self._failed(Trouble.NOT_SAVED)
+        if key not in self._unwritten:
+            self._write_later(key, write)
 
     def _failed(self, trouble: Trouble) -> None:
         self._on_trouble(trouble)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
+from gateway.ports.kept_creates import StoredSpec
 from gateway.ports.places import PlaceClaim
 from gateway.ports.store import (
     NO_CHANGES,
@@ -22,7 +23,6 @@ from gateway.ports.store import (
     Inserted,
     NameTaken,
     Stale,
-    StoredSpec,
     Updated,
     Version,
 )

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gateway.ports.store import StoredSpec
+from gateway.ports.kept_creates import StoredSpec
 from gateway.storage.sql import Part, Statement, Steps, placeholders
 
 _PUT_SPEC: Final = (

@@ -14,7 +14,8 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.store import Inserted, StoredSpec
+from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.store import Inserted
 from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore
 from tests.contract.store.subject import LEASE, begun, create

@@ -14,10 +14,11 @@ from gateway.domain.ownership import suffix_in
 from gateway.domain.requests import CreateRequest
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created, Deduplication
-from gateway.ports.store import Changes, Stale, StoredSpec, Updated, Version
+from gateway.ports.store import Changes, Stale, Updated, Version
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
+from gateway.services.spec_entries import MadeRuntime
 
 T = TypeVar("T")
 
@@ -146,16 +147,17 @@ class LeasedIntent:
             outcome=msgspec.UNSET if outcome is None else outcome,
         )
         look_in = context.rules.wait_out if doubtful else None
-        spec = None
+        made, spec = None, None
         if context.specs is not None and request is not None:
             owner = self.intent.principal or None if suffix_in(self.intent.name) is None else None
-            spec = context.specs.sealed(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
+            made = MadeRuntime(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
+            spec = context.specs.sealed(made)
         known = self.intent if self.intent.state is IntentState.OPEN else None
         recording = context.store.record_created(
             self.intent.id, runtime_id, look_in=look_in, changes=changes, known=known, spec=spec
         )
         # A cancellation here leaves the intent unknown; the proof is still written, before or after that.
-        settled = await asyncio.shield(asyncio.ensure_future(self._write(recording, spec)))
+        settled = await asyncio.shield(asyncio.ensure_future(self._write(recording, None if spec is None else made)))
         if settled is not None:
             if settled.runtime_id != runtime_id:
                 context.observer.surplus(settled, runtime_id)
@@ -229,11 +231,11 @@ class LeasedIntent:
         self._told = intent.updated_at  # the database's time at a moment between ``reading`` and now
         self._heard = self._context.clock.monotonic()
 
-    async def _write(self, writing: Awaitable[T], spec: StoredSpec | None = None) -> T | None:
+    async def _write(self, writing: Awaitable[T], made: MadeRuntime | None = None) -> T | None:
         try:
             return await writing
         except StoreUnavailable as error:
             self._context.observer.not_written(self.intent.id, error)
-            if spec is not None and self._context.specs is not None:
-                self._context.specs.store_later(self.resolved.adapter, self.resolved.scope, spec)
+            if made is not None and self._context.specs is not None:
+                self._context.specs.store_later(made)
             return None

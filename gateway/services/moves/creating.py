@@ -22,6 +22,7 @@ from gateway.services.moves.planned import PlannedItem, sealed, unsealed
 from gateway.services.moves.progress import MovingItem, Step
 from gateway.services.moves.runtimes import Place, differing_bindings, has_compute
 from gateway.services.provider_choice import Target, fit
+from gateway.services.spec_entries import MadeRuntime
 
 
 class TargetCreator:
@@ -59,7 +60,7 @@ class TargetCreator:
                 target_runtime_id=format_runtime_id(adapter.name, adapter.format_reference(ref)),
             )
             if context.specs is not None and created.created and suffix_in(created.runtime.name) is None:
-                await context.specs.remember(adapter, ref.scope, created.runtime, sent, planned.owner)
+                await context.specs.remember(MadeRuntime(adapter, ref.scope, created.runtime, sent, planned.owner))
         return target_of(item.stored, target, planned)
 
     async def _ensure(

@@ -25,6 +25,7 @@ from gateway.services.moves.map import MoveMap
 from gateway.services.moves.planned import MoveDetails, PlannedItem, sealed_request, unsealed
 from gateway.services.moves.planner import Planner
 from gateway.services.moves.reading import LiveReader
+from gateway.services.spec_entries import MadeRuntime
 from gateway.services.specs import SpecKeeper
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.processes import running
@@ -67,7 +68,7 @@ class Ends:
         scope = fields.pop("scope", None) or adapter.settings.scope or SCOPES[adapter.api][0]
         request = validate(CREATE_REQUESTS[kind], {"kind": kind, **fields})
         made = (await adapter.create(request, scope, self.call())).runtime
-        await self.specs.remember(adapter, made.scope, made, request)
+        await self.specs.remember(MadeRuntime(adapter, made.scope, made, request))
         if start:
             made = await adapter.start(adapter.reference(made), StartRequest(), self.call())  # type: ignore[attr-defined]
         return made

@@ -11,6 +11,7 @@ from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import ConfigDocument, DurablePart, Runtime
 from gateway.domain.values import State
 from gateway.services.listing import ListedPage, ListQuery, ListService
+from gateway.services.spec_entries import MadeRuntime
 from gateway.services.specs import SpecKeeper
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, create, fleet_of
 from tests.unit.services.test_specs import Kept
@@ -37,7 +38,7 @@ async def _made(kept: Kept, adapter: FakeAdapter, name: str, labels: Mapping[str
     """A durable runtime that the gateway made. Its list row has the digest of its config, and no labels."""
     runtime = adapter.put(name, State.IDLE, durable=DurablePart(config_digest=digest))
     sent = create("durable", name=name, **({} if labels is None else {"labels": labels}))
-    await kept.keeper.remember(adapter, "home", runtime, sent, "shop")
+    await kept.keeper.remember(MadeRuntime(adapter, "home", runtime, sent, "shop"))
     return runtime
 
 

@@ -13,12 +13,13 @@ from gateway.domain.intents import namespace_of
 from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import BrowserPart, ConfigDocument, DurablePart, Launch, Runtime
 from gateway.domain.values import State
-from gateway.ports.store import StoredSpec
+from gateway.ports.kept_creates import StoredSpec
 from gateway.services import kept_configs
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
 from gateway.services.sent_spec import key_of
+from gateway.services.spec_entries import MadeRuntime
 from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.sealing import Keyring, new_key
 from tests.contract.store.subject import begun
@@ -79,7 +80,7 @@ async def remembered(kept: Kept, adapter: FakeAdapter, name: str = "bot", **fiel
     """Remember a create that has made a runtime."""
     runtime = adapter.put(name, State.RUNNING)
     fields.setdefault("launch", LAUNCH)
-    await kept.keeper.remember(adapter, "home", runtime, create("browser", name=name, **fields))
+    await kept.keeper.remember(MadeRuntime(adapter, "home", runtime, create("browser", name=name, **fields)))
     return runtime
 
 
@@ -293,7 +294,9 @@ async def test_a_spec_that_is_too_large_is_not_stored() -> None:
 
 async def test_an_empty_spec_is_not_stored() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
-    await here.keeper.remember(adapter, "home", adapter.put("agent"), create(name="agent", display_name="Agent"))
+    await here.keeper.remember(
+        MadeRuntime(adapter, "home", adapter.put("agent"), create(name="agent", display_name="Agent"))
+    )
     assert here.asked == []
 
 
@@ -309,7 +312,7 @@ async def test_without_a_store_nothing_is_stored_or_filled_in() -> None:
     adapter = BrowserLike("one")
     keeper = SpecKeeper(None, None, FakeClock())
     runtime = adapter.put("bot", State.RUNNING)
-    await keeper.remember(adapter, "home", runtime, create("browser", name="bot", launch=LAUNCH))
+    await keeper.remember(MadeRuntime(adapter, "home", runtime, create("browser", name="bot", launch=LAUNCH)))
     assert keeper.fill(adapter, runtime) is runtime
     assert keeper.fill_all(adapter, [runtime]) == [runtime]
     assert await keeper.known(adapter, runtime) is runtime
@@ -322,7 +325,7 @@ def _durable(adapter: FakeAdapter, digest: str | None, labels: dict[str, str] | 
 async def test_labels_are_shown_only_while_the_config_has_their_digest() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", labels={"team": "shop"})
-    await here.keeper.remember(adapter, "home", _durable(adapter, "d1", {"team": "shop"}), request)
+    await here.keeper.remember(MadeRuntime(adapter, "home", _durable(adapter, "d1", {"team": "shop"}), request))
     assert here.keeper.fill(adapter, _durable(adapter, "d1")).labels == {"team": "shop"}
     assert here.keeper.fill(adapter, _durable(adapter, "d2")).labels is None
     assert here.keeper.fill(adapter, _durable(adapter, None)).labels is None
@@ -331,7 +334,7 @@ async def test_labels_are_shown_only_while_the_config_has_their_digest() -> None
 async def test_labels_inside_a_config_are_stored_like_top_level_labels() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", config={"version": "v2", "metadata": {"labels": {"team": "shop"}}})
-    await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), request)
+    await here.keeper.remember(MadeRuntime(adapter, "home", _durable(adapter, "d1"), request))
     assert here.keeper.fill(adapter, _durable(adapter, "d1")).labels == {"team": "shop"}
 
 
@@ -345,7 +348,7 @@ async def test_a_replaced_config_replaces_the_labels() -> None:
 
 async def test_a_config_that_another_process_replaces_keeps_the_owner() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
-    await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), create(name="agent"), "shop")
+    await here.keeper.remember(MadeRuntime(adapter, "home", _durable(adapter, "d1"), create(name="agent"), "shop"))
     assert here.keeper.fill(adapter, _durable(adapter, "d1")).owner == "shop"
     there = await here.another()
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
@@ -359,7 +362,7 @@ async def test_a_config_that_another_process_replaces_keeps_the_owner() -> None:
 async def test_labels_that_another_process_has_stored_are_loaded() -> None:
     here, adapter = await Kept.open(), DurableLike("one")
     request = create(name="agent", labels={"team": "shop"})
-    await here.keeper.remember(adapter, "home", _durable(adapter, "d1"), request)
+    await here.keeper.remember(MadeRuntime(adapter, "home", _durable(adapter, "d1"), request))
     there = await here.another()
     document = ConfigDocument(config={"metadata": {"labels": {"team": "bank"}}}, config_digest="d2")
     there.keeper.config_replaced(adapter, RuntimeRef("home", "a1"), document)
@@ -425,7 +428,7 @@ async def test_a_slow_load_does_not_overwrite_a_later_write(after_the_write: boo
     here.keeper.prefetch(adapter, adapter.reference(runtime))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
-    holding = here.keeper.remember(adapter, "home", runtime, create("browser", name="bot", launch=LAUNCH))
+    holding = here.keeper.remember(MadeRuntime(adapter, "home", runtime, create("browser", name="bot", launch=LAUNCH)))
     if after_the_write:
         await holding
         release.set()
