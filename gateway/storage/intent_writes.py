@@ -5,9 +5,7 @@ be locked, because an insert does not wait for a locked row.
 """
 
 import secrets
-from collections.abc import Callable, Mapping
-from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -28,6 +26,7 @@ from gateway.ports.store import (
 )
 from gateway.storage import pin_rows, place_rows, spec_rows
 from gateway.storage.end_rows import plan_of_create
+from gateway.storage.intent_changes import WRITER, change, write
 from gateway.storage.sql import (
     COLUMNS,
     NEW_COLUMNS,
@@ -45,18 +44,13 @@ from gateway.storage.sql import (
 
 _NAMED: Final = in_states(sorted(HOLDS_NAME))
 _TARGET_FIELDS: Final = frozenset({"namespace", "provider", "scope"})
-_SETTLED: Final = frozenset({IntentState.DONE, IntentState.REFUSED, IntentState.ABSENT})
 
-# The last writer of the row. The column keeps its old name: replicas of the previous version still use it during an
-# upgrade, and a migration that renamed it would stop them.
-WRITER: Final = "moved_by"
 _HELD: Final = f"SELECT {COLUMNS}, {WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
 _OF_CALLER: Final = f"SELECT {COLUMNS}, {WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
 _OF_NAME: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
     f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
 )
-_UNCHANGED: Final = f" AND state = 'open' AND epoch = $4 AND {WRITER} = $5"
 _SUPERSEDE: Final = (
     "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"
     " AND superseded_by IS NULL"
@@ -165,7 +159,7 @@ def move(
         yield from place_rows.take_for(intent, claim)
     if to in {IntentState.REFUSED, IntentState.ABSENT}:
         yield place_rows.give_back(intent.id)
-    return Updated((yield from _write(intent, to, epoch, holder, lease, look_in, values)))
+    return Updated((yield from write(intent, to, epoch, holder, lease, look_in, values)))
 
 
 def update(
@@ -185,7 +179,7 @@ def update(
     repeated = lease is None and intent.holder is None and writer == holder
     if Version.of(intent) != version or not (repeated or _lease_allows(LeaseRule.OWN, intent, holder, now)):
         return Rollback(Stale(intent))
-    return Updated((yield from _write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
+    return Updated((yield from write(intent, intent.state, intent.epoch, holder, lease, look_in, changes.set())))
 
 
 def record_created(
@@ -204,7 +198,7 @@ def record_created(
     values = {**changes.set(), "runtime_id": runtime_id}
     to, writer = IntentState.DONE, "anyone"
     if known is not None:
-        statement, changed = _change(known, to, known.epoch, writer, None, look_in, values, if_unchanged=True)
+        statement, changed = change(known, to, known.epoch, writer, None, look_in, values, if_unchanged=True)
         if rows := (yield statement):
             return (yield from _made(changed(rows[0][0]), runtime_id, changes))
     held = yield from _held(intent_id)
@@ -215,7 +209,7 @@ def record_created(
         transition(intent.state, IntentState.DONE, Actor.ANYONE)
         if intent.pinned and intent.state is IntentState.REFUSED:
             yield from pin_rows.pin(intent, intent.namespace)
-        done = yield from _write(intent, to, intent.epoch, writer, None, look_in, values)
+        done = yield from write(intent, to, intent.epoch, writer, None, look_in, values)
         return (yield from _made(done, runtime_id, changes))
     if runtime_id == intent.runtime_id:
         outcome = values.get("outcome")
@@ -274,7 +268,7 @@ def decide(
     yield Statement(_DECIDED, (secrets.token_hex(16), operator, version.id, decision, runtime_id, note))
     look_in = 0.0 if to is IntentState.ABSENT else None
     values = {**changes.set(), "runtime_id": runtime_id}
-    decided = yield from _write(intent, to, intent.epoch, mark, None, look_in, values)
+    decided = yield from write(intent, to, intent.epoch, mark, None, look_in, values)
     if decided.runtime_id is None:
         yield place_rows.give_back(intent.id)
     else:
@@ -298,72 +292,3 @@ def _lease_allows(rule: LeaseRule, intent: Intent, holder: str, now: float) -> b
     if rule is LeaseRule.ANY or intent.holder == holder:
         return True
     return rule is LeaseRule.FREE and (intent.lease_until is None or intent.lease_until <= now)
-
-
-def _write(
-    intent: Intent,
-    to: IntentState,
-    epoch: int,
-    writer: str,
-    lease: float | None,
-    look_in: float | None,
-    values: Mapping[str, Any],
-) -> Part[Intent]:
-    """Change an intent whose row is locked."""
-    statement, changed = _change(intent, to, epoch, writer, lease, look_in, values)
-    ((now,),) = yield statement
-    return changed(now)
-
-
-def _change(
-    intent: Intent,
-    to: IntentState,
-    epoch: int,
-    writer: str,
-    lease: float | None,
-    look_in: float | None,
-    values: Mapping[str, Any],
-    *,
-    if_unchanged: bool = False,
-) -> tuple[Statement, Callable[[float], Intent]]:
-    """The statement that changes an intent, and a function that returns the intent after a change at a time.
-
-    ``if_unchanged``: nothing is changed unless the open intent's row is as its holder has written it."""
-    columns = columns_of(values) | {
-        "state": to,
-        "epoch": epoch,
-        "holder": None if lease is None else writer,
-        WRITER: writer,
-    }
-    if look_in is None and to is IntentState.OPEN:
-        look_in = lease or 0.0
-    settled = intent.settled_at if to is intent.state else None
-    settling = "{now}" if to in _SETTLED and settled is None else "settled_at" if settled else "NULL"
-    compared = (intent.epoch, intent.holder) if if_unchanged else ()
-    sql = _update(tuple(columns), settling, if_unchanged=if_unchanged)
-    statement = Statement(sql, (intent.id, lease, look_in, *compared, *columns.values()), changed="updated_at")
-
-    def changed(now: float) -> Intent:
-        return msgspec.structs.replace(
-            intent,
-            **values,
-            state=to,
-            epoch=epoch,
-            holder=columns["holder"],
-            lease_until=None if lease is None else now + lease,
-            due_at=None if look_in is None else now + look_in,
-            updated_at=now,
-            settled_at=now if settling == "{now}" else settled,
-        )
-
-    return statement, changed
-
-
-@lru_cache(maxsize=128)
-def _update(columns: tuple[str, ...], settled_at: str, *, if_unchanged: bool) -> str:
-    sets = [f"{name} = ${number}" for number, name in enumerate(columns, 6 if if_unchanged else 4)]
-    return (
-        f"UPDATE intents SET {', '.join(sets)}, updated_at = {{now}},"
-        " lease_until = {now} + CAST($2 AS DOUBLE PRECISION), due_at = {now} + CAST($3 AS DOUBLE PRECISION),"
-        f" settled_at = {settled_at} WHERE id = $1{_UNCHANGED if if_unchanged else ''}"
-    )

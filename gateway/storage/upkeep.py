@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.domain.intents import Intent
 from gateway.storage import kept_create_rows, pin_rows, place_rows
-from gateway.storage.intent_writes import WRITER
+from gateway.storage.intent_changes import WRITER
 from gateway.storage.sql import COLUMNS, Rollback, Statement, Steps, intent_of, placeholders
 
 _ACQUIRE: Final = (
