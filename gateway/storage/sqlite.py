@@ -10,8 +10,9 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
@@ -43,16 +44,13 @@ class SqliteStore(SqlStore):
         if sqlite3.sqlite_version_info < _OLDEST:
             raise ValueError(f"SQLite {'.'.join(map(str, _OLDEST))} or newer is needed, not {sqlite3.sqlite_version}")
         if self._threads is None:
-            connect, clock = self._connect, self._clock
-            self._threads = (
-                SqliteThread(connect, self._path, clock, writes=True, limit=_WAITING),
-                SqliteThread(connect, self._path, clock, writes=False, limit=_WAITING),
-            )
+            start = partial(SqliteThread, self._connect, self._path, self._clock, limit=_WAITING, timeout=self._timeout)
+            self._threads = (start(writes=True), start(writes=False))
 
     async def close(self) -> None:
         threads, self._threads = self._threads, None
         for thread in threads or ():
-            await asyncio.to_thread(thread.close, self._timeout)
+            await thread.close()
 
     async def ping(self) -> None:
         status = await self._write(read_status)
@@ -84,12 +82,7 @@ class SqliteStore(SqlStore):
     async def _on(self, thread: int, operation: Operation[T]) -> T:
         if self._threads is None:
             raise unavailable("The store is not open.")
-        future = self._threads[thread].submit(operation)
-        timer = future.get_loop().call_later(self._timeout, _time_out, future)
-        try:
-            return await future
-        finally:
-            timer.cancel()
+        return await self._threads[thread].submit(operation)
 
     async def _outside(self, work: Callable[[], T]) -> T:
         try:
@@ -174,8 +167,3 @@ def _shrink() -> Steps[int]:
         # The sqlite3 module runs one step of this statement, which frees one page, whatever number it has.
         yield Statement("PRAGMA incremental_vacuum(1)")
     return int(free)
-
-
-def _time_out(future: "asyncio.Future[Any]") -> None:
-    if not future.done():
-        future.set_exception(unavailable("The store took too long."))

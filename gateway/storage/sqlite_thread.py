@@ -7,7 +7,6 @@ import sqlite3
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Generic, TypeAlias, TypeVar
@@ -29,8 +28,8 @@ SQLITE: Final = SqlFlavour(
     parameter="?",
 )
 _NUMBER: Final = re.compile(r"\$(\d+)")
-_BATCH: Final = 64  # operations in one commit, at most
-_READ_BATCH: Final = 8  # reads whose results are delivered together, at most
+_BATCH: Final = 64  # operations of a commit, after which no further group is added to it
+_READ_BATCH: Final = 8  # the same for reads whose results are delivered together
 
 
 @lru_cache(maxsize=512)
@@ -62,14 +61,16 @@ def drive(connection: sqlite3.Connection, operation: Operation[T], now: float) -
         return result
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class _Job(Generic[T]):
     """An operation, and the future of its caller in an event loop. It is skipped if the future is done by then."""
 
-    operation: Operation[T]
-    future: "asyncio.Future[T]"
-    result: Any = None
-    error: BaseException | None = None
+    __slots__ = ("error", "future", "operation", "result")
+
+    def __init__(self, operation: Operation[T], future: "asyncio.Future[T]") -> None:
+        self.operation = operation
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
 
     def deliver(self) -> None:
         """Set the result of the future, in its event loop. The caller may have been cancelled meanwhile."""
@@ -81,9 +82,17 @@ class _Job(Generic[T]):
             self.future.set_result(self.result)
 
 
-def _deliver(jobs: "list[_Job[Any]]") -> None:
-    for job in jobs:
-        job.deliver()
+class _Group:
+    """The jobs of one iteration of the event loop. They reach the thread together, and have one timer."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float) -> None:
+        self.jobs: list[_Job[Any]] = []
+        self.timer = loop.call_later(timeout, self._time_out)
+
+    def _time_out(self) -> None:
+        for job in self.jobs:
+            if not job.future.done():
+                job.future.set_exception(unavailable("The store took too long."))
 
 
 class SqliteThread:
@@ -93,49 +102,63 @@ class SqliteThread:
     the file was replaced: writes to the old file would be lost.
     """
 
-    def __init__(self, connect: Connect, path: Path, clock: Callable[[], float], *, writes: bool, limit: int) -> None:
+    def __init__(
+        self, connect: Connect, path: Path, clock: Callable[[], float], *, writes: bool, limit: int, timeout: float
+    ) -> None:
         self._connect = connect
         self._path = path
         self._clock = clock
+        self._limit = limit
+        self._timeout = timeout
         self._run = self._commit if writes else self._run_reads
         self._batch = _BATCH if writes else _READ_BATCH
-        self._jobs: queue.Queue[_Job[Any] | None] = queue.Queue(limit)
+        self._group: _Group | None = None
+        self._waiting = 0
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._closing = threading.Event()
         self._no_savepoints = True
+        self._loop = asyncio.get_running_loop()
         name = "store-writer" if writes else "store-reader"
-        self._thread = threading.Thread(target=self._loop, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
 
     def submit(self, operation: Operation[T]) -> "asyncio.Future[T]":
-        """Queue an operation, in the running event loop. Raises :class:`StoreUnavailable` when the queue is full."""
-        job = _Job(operation, asyncio.get_running_loop().create_future())
-        try:
-            self._jobs.put_nowait(job)
-        except queue.Full:
-            raise unavailable("The store has too many operations waiting.") from None
+        """Queue an operation, in the event loop. Raises :class:`StoreUnavailable` when too many are waiting."""
+        if self._waiting >= self._limit:
+            raise unavailable("The store has too many operations waiting.")
+        self._waiting += 1
+        job = _Job(operation, self._loop.create_future())
+        group = self._group
+        if group is None or len(group.jobs) >= self._batch:
+            group = self._group = _Group(self._loop, self._timeout)
+            self._loop.call_soon(self._hand_over, group)
+        group.jobs.append(job)
         return job.future
+
+    def _hand_over(self, group: _Group) -> None:
+        if self._group is group:
+            self._group = None
+        self._groups.put(group)
 
     def renew(self) -> None:
         """Open a new connection, which checks the schema, for the next operation."""
         self._file = None
 
-    def close(self, seconds: float) -> None:
-        """Finish the queued operations and end the thread. Waits ``seconds`` at most and then leaves the thread behind.
-        Nothing may be submitted afterwards."""
-        self._closing.set()
-        with suppress(queue.Full):
-            self._jobs.put_nowait(None)  # wakes the thread up
-        self._thread.join(seconds)
+    async def close(self) -> None:
+        """Finish the queued operations and end the thread. Waits until the timeout at most and then leaves the thread
+        behind. Nothing may be submitted afterwards."""
+        self._loop.call_soon(self._groups.put, None)  # after the last group
+        await asyncio.to_thread(self._thread.join, self._timeout)
 
-    def _loop(self) -> None:
-        while not (self._closing.is_set() and self._jobs.empty()):
-            jobs = [job for job in self._next() if not job.future.done()]
-            if not jobs:
-                continue
+    def _work(self) -> None:
+        ended = False
+        while not ended:
+            groups, ended = self._next()
+            jobs = [job for group in groups for job in group.jobs if not job.future.done()]
             try:
-                self._run(self._ready(), jobs)
+                if jobs:
+                    self._run(self._ready(), jobs)
             except StoreUnavailable as exc:
                 self._fail(jobs, exc)
             except (sqlite3.Error, OSError) as exc:
@@ -145,15 +168,28 @@ class SqliteThread:
             except BaseException as exc:  # noqa: BLE001 (no caller may wait forever, whatever failed)
                 self._fail(jobs, exc)
             with suppress(RuntimeError):  # the loop is closed: no caller waits
-                jobs[0].future.get_loop().call_soon_threadsafe(_deliver, jobs)
+                self._loop.call_soon_threadsafe(self._deliver, groups)
         self._disconnect()
 
-    def _next(self) -> list[_Job[Any]]:
-        jobs = [self._jobs.get()]
+    def _next(self) -> tuple[list[_Group], bool]:
+        """Wait for a group, and return it with those behind it, up to one batch; and whether they are the last."""
+        groups: list[_Group] = []
+        size = 0
         with suppress(queue.Empty):
-            while len(jobs) < self._batch:
-                jobs.append(self._jobs.get_nowait())
-        return [job for job in jobs if job is not None]
+            while size < self._batch:
+                group = self._groups.get(block=not groups)
+                if group is None:
+                    return groups, True
+                groups.append(group)
+                size += len(group.jobs)
+        return groups, False
+
+    def _deliver(self, groups: list[_Group]) -> None:
+        for group in groups:
+            group.timer.cancel()
+            self._waiting -= len(group.jobs)
+            for job in group.jobs:
+                job.deliver()
 
     def _fail(self, jobs: list[_Job[Any]], error: BaseException) -> None:
         self._disconnect()
