@@ -165,7 +165,7 @@ def decode(raw: bytes) -> Any:
     refuse_deep(raw)
     try:
         _DECODER.decode(raw)
-        return json.loads(raw, object_pairs_hook=_without_repeats, parse_int=_within_a_double)
+        return _STRICT.decode(raw.decode())
     except msgspec.DecodeError as exc:
         raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
     except UnicodeDecodeError as exc:
@@ -223,6 +223,9 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise InvalidRequest("The body names a member of an object more than once.")
     return members
+
+
+_STRICT: Final = json.JSONDecoder(object_pairs_hook=_without_repeats, parse_int=_within_a_double)
 
 
 def _depth(raw: bytes) -> int:

@@ -48,8 +48,8 @@ def require_usable(status: SchemaStatus) -> None:
 def _reads(steps: Callable[P, Steps[T]]) -> "Callable[Concatenate[SqlStore, P], Coroutine[Any, Any, T]]":
     """The method of a store that runs these steps, which only read."""
 
-    async def method(store: "SqlStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await store._read(lambda: steps(*args, **kwargs))
+    def method(store: "SqlStore", /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return store._read(lambda: steps(*args, **kwargs))
 
     return method
 
@@ -57,8 +57,8 @@ def _reads(steps: Callable[P, Steps[T]]) -> "Callable[Concatenate[SqlStore, P], 
 def _writes(steps: Callable[P, Steps[T]]) -> "Callable[Concatenate[SqlStore, P], Coroutine[Any, Any, T]]":
     """The method of a store that runs these steps in a transaction."""
 
-    async def method(store: "SqlStore", /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await store._write(lambda: steps(*args, **kwargs))
+    def method(store: "SqlStore", /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, T]:
+        return store._write(lambda: steps(*args, **kwargs))
 
     return method
 

@@ -8,11 +8,11 @@ import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from gateway.storage.migrations import SchemaStatus, read_status, status_of, upgrade
@@ -73,11 +73,11 @@ class SqliteStore(SqlStore):
             await self._write(_shrink)
         return purged
 
-    async def _write(self, operation: Operation[T]) -> T:
-        return await self._on(0, operation)
+    def _write(self, operation: Operation[T]) -> Coroutine[Any, Any, T]:
+        return self._on(0, operation)
 
-    async def _read(self, operation: Operation[T]) -> T:
-        return await self._on(1, operation)
+    def _read(self, operation: Operation[T]) -> Coroutine[Any, Any, T]:
+        return self._on(1, operation)
 
     async def _on(self, thread: int, operation: Operation[T]) -> T:
         if self._threads is None:
