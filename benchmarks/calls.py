@@ -96,10 +96,7 @@ def calls(bench: Bench) -> Iterator[Row]:
                     found = {PASSING: passing, **plain, **(others if work.proxied else {})}
                     yield from _measured(bench, work, Subjects(found, bench.upstream))
     if from_memory:
-        with (
-            bench.gateways(document(caching=True)) as caching,
-            server("bare", caching["after"].url, loop=loop) as bare,
-        ):
+        with bench.gateways(document(caching=True)) as caching, server("bare", caching["after"].url, loop=loop) as bare:
             for work in from_memory:
                 yield from _measured(bench, work, Subjects({BARE: bare, **caching}, bare))
 

@@ -115,10 +115,7 @@ def beside_the_sick(bench: Bench) -> Iterator[Row]:
 
 @contextmanager
 def _gateway(bench: Bench, name: str, other: str) -> Iterator[Server]:
-    providers = {
-        PROVIDER: provider(bench.upstream.url),
-        OTHER: provider(other, **_OF_OTHER),
-    }
+    providers = {PROVIDER: provider(bench.upstream.url), OTHER: provider(other, **_OF_OTHER)}
     folder = bench.folder / name
     folder.mkdir()
     with serving(bench.versions[-1], settings(folder / "gateway.db", providers), folder) as gateway:

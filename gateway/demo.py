@@ -190,9 +190,7 @@ def run_emulator(
             app = create_emulator(api, token=accepted, personality=personality, **chosen)
             url, _ = await _serve(stack, app, host, port)
             print(  # noqa: T201 (the user or a test needs the address)
-                *(f"{api} emulator on {url}", f"token {accepted}", f"faults: {url}/__faults"),
-                sep="\n",
-                flush=True,
+                *(f"{api} emulator on {url}", f"token {accepted}", f"faults: {url}/__faults"), sep="\n", flush=True
             )
             tune_gc()
             await stop.wait()

@@ -81,11 +81,7 @@ class MemoryStore(SqlStore):
     """A store over a database in memory. It is open from the start, and again after :meth:`open`."""
 
     def __init__(
-        self,
-        clock: Callable[[], float],
-        *,
-        database: MemoryDatabase | None = None,
-        on_call: OnCall | None = None,
+        self, clock: Callable[[], float], *, database: MemoryDatabase | None = None, on_call: OnCall | None = None
     ) -> None:
         """``clock`` is the database's own, in seconds since the epoch; an operation reads it once."""
         self.database: Final = database or MemoryDatabase()

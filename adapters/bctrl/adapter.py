@@ -28,14 +28,7 @@ from gateway.ports.provider import Created, Deduplication, ProviderAdapter, Supp
 from gateway.ports.redirects import redirect_error
 from gateway.ports.rows import PageRead, require_clear
 from gateway.ports.semantics import ProviderSemantics
-from gateway.ports.transport import (
-    Call,
-    Transport,
-    TransportFailure,
-    UpstreamRequest,
-    UpstreamResponse,
-    path_segment,
-)
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse, path_segment
 
 DecodedT = TypeVar("DecodedT")
 

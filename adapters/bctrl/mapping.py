@@ -29,11 +29,7 @@ _KNOWN: Final = wire.members(wire.Runtime)
 _KNOWN_SUMMARY: Final = wire.members(wire.Summary)
 
 
-_CONFIG: Final = {
-    "humanize": "humanize",
-    "humanize_persona_id": "humanizePersonaId",
-    "solve_captchas": "solveCaptchas",
-}
+_CONFIG: Final = {"humanize": "humanize", "humanize_persona_id": "humanizePersonaId", "solve_captchas": "solveCaptchas"}
 """The members of ``launch.config`` beside the proxy, by field of the request."""
 
 CREATE_FEATURES: Final[frozenset[str]] = frozenset(

@@ -43,13 +43,7 @@ from gateway.ports.provider import (
 )
 from gateway.ports.rows import require_clear
 from gateway.ports.semantics import ProviderSemantics
-from gateway.ports.transport import (
-    Call,
-    Transport,
-    TransportFailure,
-    UpstreamResponse,
-    path_segment,
-)
+from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamResponse, path_segment
 
 FIND_PAGES: Final = 20
 """The maximum number of pages that a look-up by name reads."""

@@ -77,12 +77,7 @@ _CODES: Final[ErrorTable] = {
     **rules(
         errors.ValidationFailed,
         [400],
-        [
-            "browser.persona_required",
-            "proxy.protocol_invalid",
-            "proxy.protocol_unsupported",
-            "proxy.url_invalid",
-        ],
+        ["browser.persona_required", "proxy.protocol_invalid", "proxy.protocol_unsupported", "proxy.url_invalid"],
     ),
     (None, 409, "idempotency.mismatch"): errors.IdempotencyKeyReused,
     (None, 409, "idempotency_key_in_progress"): errors.IdempotencyInProgress,

@@ -142,11 +142,7 @@ _PROXIES: Final[tuple[tuple[str, type[Option]], ...]] = (
 )
 """The form of a proxy is that of the first of these members that it has."""
 
-_TWICE: Final[Mapping[str, str]] = {
-    "extension_ids": "extensions",
-    "solve_captchas": "captcha",
-    "proxy": "proxy",
-}
+_TWICE: Final[Mapping[str, str]] = {"extension_ids": "extensions", "solve_captchas": "captcha", "proxy": "proxy"}
 
 
 def check_options(request: CreateBrowser) -> None:

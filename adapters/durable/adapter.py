@@ -208,13 +208,7 @@ class DurableAdapter(
         return mapping.converted(body, ResolvedCapabilities)
 
     def _send(
-        self,
-        operation: Operation,
-        method: str,
-        ref: RuntimeRef,
-        call: Call,
-        *below: str,
-        body: bytes | None = None,
+        self, operation: Operation, method: str, ref: RuntimeRef, call: Call, *below: str, body: bytes | None = None
     ) -> Awaitable[UpstreamResponse]:
         path = self.calls.runtimes_path(ref.scope, ref.provider_id, *below)
         return self.calls.send(operation, method, path, call, body=body)

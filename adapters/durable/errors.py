@@ -47,9 +47,7 @@ TABLE: Final[ErrorTable] = {
     # Limits of an organization or a member are quotas of the account: a retry after a second does not help.
     **rules(errors.QuotaExceeded, [403, 429], ["usage_limit_exceeded_error"]),
     **rules(
-        errors.QuotaExceeded,
-        [403, 409, 429],
-        ["member_limit_exceeded_error", "org_sandbox_capacity_exceeded_error"],
+        errors.QuotaExceeded, [403, 409, 429], ["member_limit_exceeded_error", "org_sandbox_capacity_exceeded_error"]
     ),
     **rules(errors.ProviderError, [500], ["server_error", "aws_error", "s3_error", "dynamodb_error", "database_error"]),
     **rules(errors.ProviderError, [500], ["configuration_error", "oauth_config_error", "mail_error", "stripe_error"]),

@@ -23,11 +23,7 @@ from gateway.ports.redaction import without_secrets
 
 ModelT = TypeVar("ModelT", bound=Model)
 
-STATES: Final[Mapping[str, State]] = {
-    "idle": State.IDLE,
-    "running": State.RUNNING,
-    "paused": State.PAUSED,
-}
+STATES: Final[Mapping[str, State]] = {"idle": State.IDLE, "running": State.RUNNING, "paused": State.PAUSED}
 """The provider's ``status`` values; any other reads as unknown."""
 
 CREATE_FEATURES: Final[frozenset[str]] = frozenset(

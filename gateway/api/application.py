@@ -138,12 +138,7 @@ def _waiting_calls(
     )
 
 
-def create_admin(
-    api: web.Application,
-    *,
-    http: HttpSettings,
-    metrics: Metrics,
-) -> web.Application:
+def create_admin(api: web.Application, *, http: HttpSettings, metrics: Metrics) -> web.Application:
     """The probes and metrics on their own, for a separate address. They are served until ``api`` has drained;
     ``/readyz`` reports not ready as soon as the drain starts."""
     endpoints = Endpoints(

@@ -14,12 +14,7 @@ from multidict import CIMultiDict, istr
 
 from gateway.api.native_target import parse_target
 from gateway.api.pipeline import Endpoints
-from gateway.domain.errors import (
-    GatewayError,
-    NotFound,
-    PermissionDenied,
-    ProviderNotConfigured,
-)
+from gateway.domain.errors import GatewayError, NotFound, PermissionDenied, ProviderNotConfigured
 from gateway.domain.values import Permission
 from gateway.http.audit import PATH, RequestAudit
 from gateway.http.bodies import BodyReader
@@ -93,13 +88,7 @@ class NativeCalls:
         )
 
     async def forward_to(
-        self,
-        request: web.Request,
-        ctx: RequestContext,
-        name: str,
-        target: str,
-        base: str,
-        audit: RequestAudit | None,
+        self, request: web.Request, ctx: RequestContext, name: str, target: str, base: str, audit: RequestAudit | None
     ) -> web.StreamResponse:
         """Pass a request on that a dialect forwards. ``target`` is the path and query below the base URL of the
         provider, ``base`` the path at the gateway that stands for that URL. The rules of ``native.allow`` do not

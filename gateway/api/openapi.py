@@ -185,10 +185,7 @@ def _failure(classes: list[type[GatewayError]], route: Route) -> dict[str, Any]:
         "description": f"{codes}: {titles}.",
         "headers": _header_references(*names),
         "content": {
-            CONTENT_TYPE: {
-                "schema": ref("Problem"),
-                "examples": {cls.code: example_of(cls, route) for cls in classes},
-            }
+            CONTENT_TYPE: {"schema": ref("Problem"), "examples": {cls.code: example_of(cls, route) for cls in classes}}
         },
     }
 

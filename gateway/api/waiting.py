@@ -185,12 +185,7 @@ class WaitingCalls:
             return answer._replace(runtime=runtime).response(ctx)
 
     async def _progressed(
-        self,
-        task: asyncio.Task[Answer],
-        waiter: Waiter,
-        progress: _Progress,
-        patience: Patience,
-        until: float,
+        self, task: asyncio.Task[Answer], waiter: Waiter, progress: _Progress, patience: Patience, until: float
     ) -> None:
         """Wait as long as the caller wants to, and further until there is something that a 202 can name: it promises
         that the create is not lost."""

@@ -22,13 +22,7 @@ from gateway.services.access.quotas import Quotas
 from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
 from gateway.services.health import Lead
-from gateway.services.intents import (
-    CreateContext,
-    IntentService,
-    PayloadSealer,
-    Reconciler,
-    TargetResolver,
-)
+from gateway.services.intents import CreateContext, IntentService, PayloadSealer, Reconciler, TargetResolver
 from gateway.services.specs import SpecKeeper
 from gateway.services.store_monitor import StoreMonitor
 from gateway.settings import Settings

@@ -136,10 +136,7 @@ async def serve_until_signal(
         tune_gc()
         async with _reloading(reloader, source, sighup):
             logger.info(
-                Event.STARTED,
-                url=addresses.api,
-                admin_url=addresses.admin,
-                providers=list(reloader.settings.providers),
+                Event.STARTED, url=addresses.api, admin_url=addresses.admin, providers=list(reloader.settings.providers)
             )
             if link is not None:
                 link.ready()
@@ -177,9 +174,7 @@ async def background_task(work: Coroutine[Any, Any, None]) -> AsyncIterator[None
         await asyncio.gather(task, return_exceptions=True)
 
 
-def in_background(
-    work: Callable[[], Coroutine[Any, Any, None]],
-) -> Callable[[web.Application], AsyncIterator[None]]:
+def in_background(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[web.Application], AsyncIterator[None]]:
     """A cleanup context that runs ``work`` while the application serves."""
 
     async def running(_app: web.Application) -> AsyncIterator[None]:

@@ -42,12 +42,7 @@ def _time(_context: Any, _parameter: Any, value: str | None) -> str | None:
 
 @click.command()
 @click.option("--principal", metavar="NAME", help="Only the actions of this principal.")
-@click.option(
-    "--runtime",
-    metavar="RUNTIME",
-    **RUNTIMES,
-    help="Only those on this runtime, by id or name.",
-)
+@click.option("--runtime", metavar="RUNTIME", **RUNTIMES, help="Only those on this runtime, by id or name.")
 @click.option("--action", multiple=True, metavar="NAME", help="Only these actions. Repeatable.")
 @click.option("--outcome", type=click.Choice(_OUTCOMES), help="Only those with this outcome.")
 @click.option("--since", metavar="TIME", callback=_time, help="From this time on: 7d, a date, or a time (RFC 3339).")

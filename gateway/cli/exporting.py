@@ -31,11 +31,7 @@ _COLUMNS: Final = table("ID, STATE, WHY")
 
 @click.command("export")
 @click.option(
-    "--provider",
-    multiple=True,
-    **PROVIDERS,
-    metavar="NAME",
-    help="Only runtimes of this provider. Repeatable.",
+    "--provider", multiple=True, **PROVIDERS, metavar="NAME", help="Only runtimes of this provider. Repeatable."
 )
 @click.option("--scope", multiple=True, metavar="SCOPE", help="Only runtimes of this scope. Repeatable.")
 @click.option("--kind", multiple=True, **KINDS, help="Only runtimes of this kind. Repeatable.")
@@ -126,13 +122,7 @@ def _parsed(raw: bytes | str) -> dict[str, Any]:
 
 @click.command("import")
 @click.argument("file", type=click.File(encoding="utf-8"))
-@click.option(
-    "--provider",
-    required=True,
-    **PROVIDERS,
-    metavar="NAME",
-    help="Where to create the runtimes.",
-)
+@click.option("--provider", required=True, **PROVIDERS, metavar="NAME", help="Where to create the runtimes.")
 @click.option("--scope", metavar="SCOPE", help="The scope at this provider, if it has several.")
 @click.option("--dry-run", is_flag=True, help="Only plan it, and say what would prevent it.")
 @click.option(

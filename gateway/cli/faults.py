@@ -218,12 +218,7 @@ def list_faults(controls: Controls, output: str) -> None:
     "demo fault set browsers-demo error --operation list --times 3",
 )
 def set_fault(
-    controls: Controls,
-    name: str,
-    times: int | None,
-    duration: str | None,
-    operation: str | None,
-    output: str,
+    controls: Controls, name: str, times: int | None, duration: str | None, operation: str | None, output: str
 ) -> None:
     """Let a provider fail from now on, in addition to the faults that are set. `demo fault list` shows the faults."""
     kind = KINDS[name]

@@ -41,11 +41,7 @@ def intents() -> None:
 @click.option("--state", "states", multiple=True, type=click.Choice(STATES), help="Only in this state. Repeatable.")
 @click.option("--principal", help="Only the creates of this principal.")
 @click.option(
-    "--provider",
-    "providers",
-    multiple=True,
-    **PROVIDERS,
-    help="Only those sent to this provider. Repeatable.",
+    "--provider", "providers", multiple=True, **PROVIDERS, help="Only those sent to this provider. Repeatable."
 )
 @click.option("--surplus", is_flag=True, help="Only those for which more than one runtime was found. Needs --config.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, show_default=True, help="Maximum number of intents.")

@@ -63,10 +63,7 @@ _ID_COLUMNS: Final = table(
 
 
 @click.group()
-@examples(
-    "migrate plan --from durable-main --to durable-new --mappings mappings.yaml",
-    "migrate status mv_019a…",
-)
+@examples("migrate plan --from durable-main --to durable-new --mappings mappings.yaml", "migrate status mv_019a…")
 def migrate() -> None:
     """Move runtimes to another provider, scope or account; they keep their ids, names and addresses.
 
@@ -81,34 +78,16 @@ def migrate() -> None:
 
 
 @migrate.command()
-@click.option(
-    "--from",
-    "source",
-    required=True,
-    **PROVIDERS,
-    metavar="PROVIDER",
-    help="Where the runtimes are.",
-)
+@click.option("--from", "source", required=True, **PROVIDERS, metavar="PROVIDER", help="Where the runtimes are.")
 @click.option("--to", "target", required=True, **PROVIDERS, metavar="PROVIDER", help="Where they go.")
 @click.option("--from-scope", metavar="SCOPE", help="Only runtimes of this scope.")
 @click.option("--to-scope", metavar="SCOPE", help="The scope at the target, if its provider has several.")
 @click.option("--kind", help="Only runtimes of this kind.", **KINDS)
-@click.option(
-    "--state",
-    "states",
-    multiple=True,
-    help="Only runtimes in this state. Repeatable.",
-    **STATES,
-)
+@click.option("--state", "states", multiple=True, help="Only runtimes in this state. Repeatable.", **STATES)
 @click.option("--name", help="Only the runtime of this name.")
 @click.option("--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only with this label. Repeatable.")
 @click.option(
-    "--id",
-    "ids",
-    multiple=True,
-    **RUNTIMES,
-    metavar="RUNTIME",
-    help="Only this runtime, by id or name. Repeatable.",
+    "--id", "ids", multiple=True, **RUNTIMES, metavar="RUNTIME", help="Only this runtime, by id or name. Repeatable."
 )
 @click.option(
     "--mappings",

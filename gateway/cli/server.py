@@ -20,14 +20,7 @@ if TYPE_CHECKING:
     from gateway.ports.plugin import AdapterPlugin
     from gateway.settings import LoadedSettings, SettingsError, SettingsSource, StoreSettings
 
-config_option = click.option(
-    "--config",
-    "-c",
-    "file",
-    required=True,
-    type=click.Path(),
-    help="The settings file.",
-)
+config_option = click.option("--config", "-c", "file", required=True, type=click.Path(), help="The settings file.")
 port_range = click.IntRange(0, 65535)
 
 

@@ -74,11 +74,7 @@ def works_from(verb: Verb) -> str:
 
 
 def actions(
-    features: frozenset[str],
-    state: State,
-    *,
-    instance_can_pause: bool | None = None,
-    owned: bool | None = None,
+    features: frozenset[str], state: State, *, instance_can_pause: bool | None = None, owned: bool | None = None
 ) -> dict[str, Action]:
     """The verbs of a provider with these ``features``, and whether each is possible in this state.
 

@@ -78,11 +78,7 @@ class AccessLog:
         self._requests(outcome.status, outcome.code, outcome.source).inc()
         self._seconds.observe(max(seconds - ctx.waited, 0.0))
         self._overhead.observe(max(seconds - upstream - ctx.queued - ctx.waited, 0.0))
-        fields: dict[str, Any] = {
-            "method": method,
-            "status": outcome.status,
-            "duration_ms": round(seconds * 1000, 3),
-        }
+        fields: dict[str, Any] = {"method": method, "status": outcome.status, "duration_ms": round(seconds * 1000, 3)}
         _add_caller(fields, ctx.principal)
         if ctx.traceparent:
             fields["traceparent"] = ctx.traceparent

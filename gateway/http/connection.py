@@ -209,11 +209,7 @@ class GatewayRequestHandler(RequestLoop):
             self._server.turning_away -= 1
 
     def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
+        self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None
     ) -> web.StreamResponse:
         """The response to a request that the parser refused, or that failed outside of any handler."""
         if request.writer.output_size > 0:

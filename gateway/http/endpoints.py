@@ -160,13 +160,7 @@ class ListenerEndpoints:
         """Refuse a request before anything else is done with it. The headers were bounded before."""
 
     def endpoint(
-        self,
-        handler: Handler,
-        access_log: AccessLog,
-        tasks: set[Task],
-        *,
-        private: bool,
-        failed: Failed = problem,
+        self, handler: Handler, access_log: AccessLog, tasks: set[Task], *, private: bool, failed: Failed = problem
     ) -> AiohttpHandler:
         """The aiohttp handler around ``handler``. ``tasks`` is the set of tasks in flight that its task is added to;
         ``private``: responses are not to be stored; ``failed`` renders its errors."""
@@ -178,8 +172,7 @@ class ListenerEndpoints:
             began = clock()
             headers = request.headers
             with RequestContext(
-                request_id=request_id(headers.get(REQUEST_ID)),
-                traceparent=trace_context(headers.get(_TRACEPARENT)),
+                request_id=request_id(headers.get(REQUEST_ID)), traceparent=trace_context(headers.get(_TRACEPARENT))
             ) as ctx:
                 outcome = Outcome()
                 response: web.StreamResponse
@@ -207,11 +200,7 @@ class ListenerEndpoints:
                     response = answer
                 except Exception as exc:
                     outcome.failed(internal_error())
-                    self._logger.exception(
-                        Event.UNEXPECTED_ERROR,
-                        error=type(exc).__name__,
-                        runtime_id=ctx.runtime_id,
-                    )
+                    self._logger.exception(Event.UNEXPECTED_ERROR, error=type(exc).__name__, runtime_id=ctx.runtime_id)
                     response = failed(internal_error(), request, ctx.request_id)
                 finally:
                     in_flight.done(tasks, task)

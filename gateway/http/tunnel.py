@@ -13,13 +13,7 @@ from typing import Any, Final, NamedTuple, cast
 from aiohttp import StreamReader, web
 
 from gateway.http.bodies import ClientAborted
-from gateway.http.websocket_frames import (
-    GOING_AWAY,
-    INTERNAL_ERROR,
-    FrameFollower,
-    PongFilter,
-    close_frame,
-)
+from gateway.http.websocket_frames import GOING_AWAY, INTERNAL_ERROR, FrameFollower, PongFilter, close_frame
 
 _BUFFER_BYTES: Final = 1 << 16
 _CLOSING_SECONDS: Final = 1.0

@@ -112,12 +112,7 @@ def provider_error(
     """
     failure = replace(failure, own_envelope=True)
     status, code = failure.status or 0, code or failure.code
-    for key in (
-        (operation, status, code),
-        (None, status, code),
-        (operation, status, None),
-        (None, status, None),
-    ):
+    for key in ((operation, status, code), (None, status, code), (operation, status, None), (None, status, None)):
         if key in table:
             return build_error(table[key], operation, failure, retry_after, field_errors)
     return build_error(_by_status(status), operation, failure, retry_after, field_errors)

@@ -139,11 +139,7 @@ class DialectService(DialectMoves, DialectGateway):
         return [provider.adapter for provider in self._preferred(ctx, api)]
 
     def call_scope(
-        self,
-        adapter: ProviderAdapter[Any],
-        operation: Operation,
-        ctx: RequestContext,
-        secrets: Sequence[str] = (),
+        self, adapter: ProviderAdapter[Any], operation: Operation, ctx: RequestContext, secrets: Sequence[str] = ()
     ) -> AbstractAsyncContextManager[Call]:
         return self._fleet.call_scope(self._provider(adapter), operation, ctx, secrets)
 

@@ -8,12 +8,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 from gateway.domain.access import Rate
-from gateway.domain.errors import (
-    NotFound,
-    ProviderNotConfigured,
-    StoreUnavailable,
-    UnsupportedFeature,
-)
+from gateway.domain.errors import NotFound, ProviderNotConfigured, StoreUnavailable, UnsupportedFeature
 from gateway.domain.ids import RuntimeRef, format_runtime_id, parse_runtime_id
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Feature, Operation, WorkClass

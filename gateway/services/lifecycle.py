@@ -126,12 +126,7 @@ class LifecycleService:
         )
 
     async def stop(
-        self,
-        runtime_id: str,
-        options: StopRequest,
-        ctx: RequestContext,
-        *,
-        precondition: Precondition | None = None,
+        self, runtime_id: str, options: StopRequest, ctx: RequestContext, *, precondition: Precondition | None = None
     ) -> Runtime:
         """Stop the compute. If a stop discards the state inside, the caller has to confirm it with ``discard_state``.
 
@@ -199,12 +194,7 @@ class LifecycleService:
         return Connections(items=list(wanted_connections(provider.name, found, options)))
 
     async def _act(
-        self,
-        runtime_id: str,
-        verb: Verb,
-        ctx: RequestContext,
-        act: Act,
-        precondition: Precondition | None = None,
+        self, runtime_id: str, verb: Verb, ctx: RequestContext, act: Act, precondition: Precondition | None = None
     ) -> Runtime:
         operation, work = Operation(verb), TRAITS[Operation(verb)].work
         provider, ref = self._fleet.resolve(runtime_id, ctx, work)

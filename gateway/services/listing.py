@@ -9,12 +9,7 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from gateway.domain.access import Principal
-from gateway.domain.errors import (
-    FieldError,
-    GatewayError,
-    InternalError,
-    InvalidRequest,
-)
+from gateway.domain.errors import FieldError, GatewayError, InternalError, InvalidRequest
 from gateway.domain.list_progress import Progress
 from gateway.domain.pages import EVERYTHING, ListFilter, ListWarning, ProviderPage, ProviderQuery
 from gateway.domain.runtime import Runtime

@@ -22,12 +22,7 @@ SETTLING_SECONDS: Final = 5.0
 
 FoundT = TypeVar("FoundT")
 
-_MAYBE_DONE: Final = (
-    errors.OutcomeUnknown,
-    errors.ProviderError,
-    errors.ProviderBadResponse,
-    errors.ProviderTimeout,
-)
+_MAYBE_DONE: Final = (errors.OutcomeUnknown, errors.ProviderError, errors.ProviderBadResponse, errors.ProviderTimeout)
 
 
 def is_ambiguous(error: GatewayError) -> bool:

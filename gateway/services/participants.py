@@ -79,8 +79,7 @@ def warnings_of(participants: Sequence[Participant]) -> list[ListWarning]:
     cannot be read, and one with the number of the others; at most :data:`_MAX_WARNINGS` for rows."""
     warnings = [
         ListWarning(
-            detail=f"Runtimes whose labels are not known are left out: {each.unlabelled}.",
-            provider=each.provider.name,
+            detail=f"Runtimes whose labels are not known are left out: {each.unlabelled}.", provider=each.provider.name
         )
         for each in participants
         if each.unlabelled

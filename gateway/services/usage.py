@@ -154,11 +154,7 @@ class UsageService:
         self._kept: LRUCache[_Key, tuple[float, Counted | GatewayError]] = LRUCache(_MOST_KEPT)
 
     async def usage(
-        self,
-        query: ListQuery,
-        by: str | None,
-        ctx: RequestContext,
-        problem: Callable[[str, GatewayError], Incomplete],
+        self, query: ListQuery, by: str | None, ctx: RequestContext, problem: Callable[[str, GatewayError], Incomplete]
     ) -> Usage:
         """The figures of the runtimes that a list with this query has, grouped ``by`` a criterion (by default the
         provider, or for callers that may not know it the state). ``problem`` describes a provider that failed.

@@ -97,8 +97,7 @@ def _branch(value: Any) -> str:
 KeyText = Annotated[SecretStr, AfterValidator(_well_formed)]
 KeyDigest = Annotated[str, Field(pattern=r"^[0-9a-fA-F]{64}$")]
 OneOrMoreKeys = Annotated[
-    Annotated[KeyText, Tag(ONE)] | Annotated[list[KeyText], Field(min_length=1), Tag(MANY)],
-    Discriminator(_branch),
+    Annotated[KeyText, Tag(ONE)] | Annotated[list[KeyText], Field(min_length=1), Tag(MANY)], Discriminator(_branch)
 ]
 
 

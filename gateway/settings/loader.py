@@ -25,14 +25,7 @@ from gateway.settings.document import (
     suggestion,
 )
 from gateway.settings.environment import apply_environment
-from gateway.settings.model import (
-    NO_AUTH,
-    DialectSettings,
-    HttpSettings,
-    Settings,
-    contradictions,
-    unknown_eras,
-)
+from gateway.settings.model import NO_AUTH, DialectSettings, HttpSettings, Settings, contradictions, unknown_eras
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.store import StoreSettings
 from gateway.settings.tls import TlsFault, TlsSettings
@@ -46,10 +39,7 @@ _SECTIONS: Final[Mapping[str, type[GatewayKey | PrincipalSettings]]] = {
     "keys": GatewayKey,
     "principals": PrincipalSettings,
 }
-_MESSAGES: Final = {
-    "missing": "this setting is required",
-    "extra_forbidden": "there is no setting of this name",
-}
+_MESSAGES: Final = {"missing": "this setting is required", "extra_forbidden": "there is no setting of this name"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SerializeAsAny,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SerializeAsAny, model_validator
 
 from gateway.ports.native import Rule
 from gateway.ports.provider_settings import ProviderSettings

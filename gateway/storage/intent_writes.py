@@ -70,12 +70,7 @@ _DECIDED: Final = (
 
 
 def begin(
-    new: NewIntent,
-    holder: str,
-    lease: float,
-    *,
-    instead_of: Version | None = None,
-    claim: PlaceClaim | None = None,
+    new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None, claim: PlaceClaim | None = None
 ) -> Steps[Inserted | Conflict]:
     """See :meth:`gateway.ports.store.Store.begin`."""
     pinned_by = (yield from pin_rows.pin(new, new.namespace)) if new.pinned else None

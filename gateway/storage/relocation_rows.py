@@ -139,9 +139,5 @@ def _relocation(row: Row) -> Relocation:
 def _arriving(row: Row) -> Arriving:
     provider, scope, kind, details, provider_id = row
     return Arriving(
-        provider=provider,
-        scope=scope or "",
-        kind=kind,
-        name=_NAMED.decode(details).name,
-        provider_id=provider_id,
+        provider=provider, scope=scope or "", kind=kind, name=_NAMED.decode(details).name, provider_id=provider_id
     )

@@ -178,10 +178,7 @@ class Metrics:
             "Time when the effective settings were read, in seconds since the epoch.",
         )
         self.cache_requests = FastCounter(
-            "rtgw_cache_requests",
-            "Cacheable reads, by their result.",
-            ["operation", "result"],
-            registry,
+            "rtgw_cache_requests", "Cacheable reads, by their result.", ["operation", "result"], registry
         )
         self.cache_entries = gauge("rtgw_cache_entries", "Responses in the read cache.")
         self.cache_bytes = gauge("rtgw_cache_bytes", "Approximate size of the responses in the read cache.")

@@ -107,10 +107,7 @@ async def test_the_client_of_today_works_as_with_the_provider(client: str) -> No
 
 @pytest.mark.parametrize(
     ("version", "program", "options"),
-    [
-        ("0.3.0", "bctrl_current_client.py", {"client": "Bctrl"}),
-        ("0.1.5", "bctrl_flat_client.py", {"module": "bctrl"}),
-    ],
+    [("0.3.0", "bctrl_current_client.py", {"client": "Bctrl"}), ("0.1.5", "bctrl_flat_client.py", {"module": "bctrl"})],
 )
 async def test_client_with_the_key_of_an_owner_works_as_with_an_account_of_its_own(
     version: str, program: str, options: dict[str, str]

@@ -63,9 +63,7 @@ EXPECTED = {
         ("RuntimeError", "400: "),
     ),
     "request_timeout": Raised(
-        (408, "ApiError", "request.failed", 3),
-        (408, "BctrlApiError", "request.failed", 3),
-        ("RuntimeError", "400: "),
+        (408, "ApiError", "request.failed", 3), (408, "BctrlApiError", "request.failed", 3), ("RuntimeError", "400: ")
     ),
     "already_exists": Raised(
         (409, "ConflictError", "browser.name_conflict", 1),
@@ -198,9 +196,7 @@ EXPECTED = {
         ("RuntimeError", "502: "),
     ),
     "provider_timeout": Raised(
-        (504, "ApiError", "gateway.timeout", 3),
-        (504, "BctrlApiError", "gateway.timeout", 3),
-        ("RuntimeError", "504: "),
+        (504, "ApiError", "gateway.timeout", 3), (504, "BctrlApiError", "gateway.timeout", 3), ("RuntimeError", "504: ")
     ),
     "outcome_unknown": Raised(
         (504, "ApiError", "idempotency_key_uncertain", 1),

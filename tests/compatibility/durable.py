@@ -90,16 +90,10 @@ _LIBRARY: Final = Compatibility(
         ClientCall("uninstall_runtime_capability", (Operation.REMOVE_CAPABILITY,)),
         ClientCall("get_runtime_capabilities_resolved", (Operation.RESOLVE_CAPABILITIES,)),
         ClientCall("get_user", ("get_user",), "The gateway's user, not the caller's."),
-        ClientCall(
-            "list_user_organizations",
-            ("list_organizations",),
-            "Those that a provider of the gateway serves.",
-        ),
+        ClientCall("list_user_organizations", ("list_organizations",), "Those that a provider of the gateway serves."),
         ClientCall("get_organization", ("get_organization",)),
         ClientCall(
-            "list_organization_workspaces",
-            ("list_workspaces",),
-            "Those that a provider of the gateway serves.",
+            "list_organization_workspaces", ("list_workspaces",), "Those that a provider of the gateway serves."
         ),
         ClientCall("list_workspaces", ("list_workspaces",), "Those that a provider of the gateway serves."),
         ClientCall("get_workspace", ("get_workspace",)),

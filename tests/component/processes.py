@@ -92,10 +92,7 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    *arguments: str,
-    cwd: Path,
-    command: tuple[str, ...] = COMMAND,
-    environment: Mapping[str, str] | None = None,
+    *arguments: str, cwd: Path, command: tuple[str, ...] = COMMAND, environment: Mapping[str, str] | None = None
 ) -> AsyncIterator[Running]:
     """Start ``runtime-gateway ARGUMENTS…`` in a folder. At the end of the context the process is killed if it runs."""
     process = await asyncio.create_subprocess_exec(
@@ -141,10 +138,7 @@ def children(pid: int) -> list[int]:
 
 
 async def finished(
-    *arguments: str,
-    cwd: Path,
-    command: tuple[str, ...] = COMMAND,
-    environment: Mapping[str, str] | None = None,
+    *arguments: str, cwd: Path, command: tuple[str, ...] = COMMAND, environment: Mapping[str, str] | None = None
 ) -> Ended:
     """Run ``runtime-gateway ARGUMENTS…``, and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(

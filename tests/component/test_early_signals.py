@@ -88,10 +88,7 @@ async def test_stop_signal_while_a_server_is_imported_ends_it_with_0(
 async def test_stop_signal_while_the_settings_are_read_ends_with_0(number: signal.Signals, tmp_path: Path) -> None:
     pipe = tmp_path / "pipe.yaml"
     os.mkfifo(pipe)
-    async with (
-        running("serve", "--config", str(pipe), cwd=tmp_path) as process,
-        while_reading(pipe),
-    ):
+    async with running("serve", "--config", str(pipe), cwd=tmp_path) as process, while_reading(pipe):
         process.send_signal(number)
         assert await process.wait() == 0
     assert process.output == ""

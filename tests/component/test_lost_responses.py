@@ -240,9 +240,7 @@ async def test_delete_whose_response_is_lost_succeeds_and_its_repetition_is_not_
 PROXY: Final = {"type": "socks5", "host": "proxy.example", "port": 1080, "username": "shop", "password": "canary-4711"}
 
 
-async def test_launch_that_bctrl_does_not_report_is_shown_and_compared_as_it_was_sent(
-    gateway: Gateway,
-) -> None:
+async def test_launch_that_bctrl_does_not_report_is_shown_and_compared_as_it_was_sent(gateway: Gateway) -> None:
     bctrl = gateway.upstreams["bctrl"]
     launch = {"mode": "ephemeral", "humanize": True, "extension_ids": ["x"], "proxy": PROXY}
     made = await gateway.create(bctrl, launch=launch)

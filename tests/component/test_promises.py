@@ -21,11 +21,7 @@ DURABLE: dict[str, Any] = {
     "config": {"version": "v2", "runtime_server": {"env": {"API_TOKEN": ENV_VALUE}}},
 }
 PROXY = {"type": "http", "host": "proxy.example", "port": 3128, "username": "shop", "password": PROXY_PASSWORD}
-BROWSER: dict[str, Any] = {
-    "kind": "browser",
-    "provider": "bctrl-demo",
-    "launch": {"mode": "ephemeral", "proxy": PROXY},
-}
+BROWSER: dict[str, Any] = {"kind": "browser", "provider": "bctrl-demo", "launch": {"mode": "ephemeral", "proxy": PROXY}}
 
 
 async def exchange(gateway: Gateway, raw: bytes) -> tuple[int, str, Any]:

@@ -7,14 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.app import plugins
-from tests.component.cached_gateway import (
-    BOB,
-    TTL,
-    World,
-    cache_status,
-    cached_gateway,
-    get_and_list_paths,
-)
+from tests.component.cached_gateway import BOB, TTL, World, cache_status, cached_gateway, get_and_list_paths
 
 
 @pytest.fixture

@@ -15,10 +15,7 @@ from tests.component.processes import ROOT, client, finished, running
 
 KEY = "a-key-for-the-wheel"
 PYTHON = (sys.executable, "-m")
-EXTRA_OF = {
-    "gateway/storage/postgres.py": "postgres",
-    "gateway/storage/redis_windows.py": "redis",
-}
+EXTRA_OF = {"gateway/storage/postgres.py": "postgres", "gateway/storage/redis_windows.py": "redis"}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 
 

@@ -5,13 +5,7 @@ from collections.abc import Iterable
 import pytest
 
 from tests.conformance.facts import NO_OPERATION, Exchange, documents
-from tests.conformance.sources import (
-    SOURCES,
-    facts_of,
-    recorded_adapter,
-    recorded_emulator,
-    recorded_gateway,
-)
+from tests.conformance.sources import SOURCES, facts_of, recorded_adapter, recorded_emulator, recorded_gateway
 from tests.conformance.walks import WALKS
 
 APIS = list(WALKS)

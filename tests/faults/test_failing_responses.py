@@ -71,10 +71,7 @@ async def test_runtime_of_a_create_that_failed_after_the_commit_is_found_without
     """All happens within a second, so the provider's ``Date`` does not show what came first.
     See docs/fault-cases.md#fault-4."""
     setups = [Setup(api, "one", {})]
-    async with (
-        world(tmp_path, sqlite_location, deadline=1, setups=setups) as w,
-        w.gateway(creates={"wait_out": 1}),
-    ):
+    async with world(tmp_path, sqlite_location, deadline=1, setups=setups) as w, w.gateway(creates={"wait_out": 1}):
         upstream = w.providers["one"]
         upstream.fault("status_after", status=status, times=1)
         response = await w.create(upstream, unique_name() if name else None)

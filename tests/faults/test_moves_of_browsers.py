@@ -105,10 +105,7 @@ async def test_browsers_leave_an_older_api_and_its_clients_go_on_with_their_alia
     """Browsers of every driver and launch, and some that were made past the gateway. What has no equivalent is lost,
     what cannot be read is unknown, and what a mapping is missing for stays."""
     ends = [Setup("bctrl", "old", {}), Setup("bctrl_browsers", "new", {})]
-    async with (
-        world(tmp_path, sqlite_location, setups=ends) as w,
-        w.gateway(auth=AUTH) as gateway,
-    ):
+    async with world(tmp_path, sqlite_location, setups=ends) as w, w.gateway(auth=AUTH) as gateway:
         old, new = w.providers.values()
         operator, path = Operator(w.client, lambda: gateway.url), f"/v1/workspaces/{old.settings['scope']}/runtimes"
         saved = (await w.made(new, "saved", "saved", start=True)).json

@@ -31,10 +31,7 @@ class Reach:
 
     def __init__(self, location: StoreLocation) -> None:
         self.role = f"role_{token_hex(8)}"
-        self.settings = {
-            **location.settings,
-            "url": location.settings["url"].replace("//postgres@", f"//{self.role}@"),
-        }
+        self.settings = {**location.settings, "url": location.settings["url"].replace("//postgres@", f"//{self.role}@")}
         self._admin = location.admin
 
     async def execute(self, *statements: str) -> None:

@@ -53,11 +53,7 @@ async def test_issuer_stores_and_a_gateway_are_killed_in_turn(
         world(tmp_path, postgres_location, deadline=10, setups=[Setup("bctrl_browsers", "browsers", {})]) as w,
     ):
         rights = {"keys": [TEMPLATE], "own_only": True, "limits": {"running": 2, "requests": "10000/hour"}}
-        auth = {
-            "keys": {"caller": {"key": KEY}},
-            "principals": {"shop": rights},
-            "jwt": [issuer.settings()],
-        }
+        auth = {"keys": {"caller": {"key": KEY}}, "principals": {"shop": rights}, "jwt": [issuer.settings()]}
         upstream = w.providers["browsers"]
         limits = {"storage": redis.url, "timeout": 5}
         settings = write_settings(

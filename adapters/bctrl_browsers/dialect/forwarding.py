@@ -185,14 +185,7 @@ class Calls:
                 named = unquote(path.split("/")[1])
                 await self.gateway.admit_write(RuntimeRef(target.scope, named), named, call)
             answer = await adapter.native(
-                operation,
-                target.scope,
-                call,
-                method=method,
-                below=path,
-                query=query,
-                body=body,
-                idempotency_key=key,
+                operation, target.scope, call, method=method, below=path, query=query, body=body, idempotency_key=key
             )
             for one in answer.runtimes:
                 if not self.gateway.here(adapter, one.provider_id, ctx):

@@ -20,10 +20,7 @@ from gateway.testing.exchange import Answer, Call, Made, Route, timestamp
 from gateway.testing.personality import personality_of
 from gateway.testing.state_file import StateFile
 
-PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "names": ("unique", "free"),
-    "keys": ("remembered", "forgotten"),
-}
+PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {"names": ("unique", "free"), "keys": ("remembered", "forgotten")}
 
 _FLAT_WAIT: Final = 30
 """Seconds for which calls of the flat era wait for a browser."""

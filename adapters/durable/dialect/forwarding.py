@@ -124,11 +124,7 @@ def _with_end(
 
 
 def shown_page(
-    gateway: DialectGateway,
-    target: DialectTarget,
-    runtimes: Sequence[dict[str, Any]],
-    body: bytes,
-    ctx: RequestContext,
+    gateway: DialectGateway, target: DialectTarget, runtimes: Sequence[dict[str, Any]], body: bytes, ctx: RequestContext
 ) -> bytes:
     adapter = target.adapter
     if not gateway.plans_ends(adapter) and gateway.issuer(adapter, ctx) is None:

@@ -5,13 +5,7 @@ from typing import Any, Final
 
 from adapters.durable.emulator import checks
 from adapters.durable.emulator.platform import Platform
-from adapters.durable.emulator.world import (
-    DEFAULT_LIMIT,
-    PLATFORM_MAX_LIMIT,
-    Project,
-    Workspace,
-    stable_uuid,
-)
+from adapters.durable.emulator.world import DEFAULT_LIMIT, PLATFORM_MAX_LIMIT, Project, Workspace, stable_uuid
 from gateway.testing.exchange import Answer, Call, Route, timestamp
 
 _SECRETS: Final = ("OPENAI_API_KEY", "GITHUB_TOKEN")

@@ -21,12 +21,7 @@ __all__ = ["CacheDirectives", "EncodedResponse", "Key", "Read", "ReadCache", "Re
 Read = Callable[[], Awaitable[EncodedResponse]]
 """Asks the providers. Raises :class:`GatewayError`."""
 
-_GONE: Final = (
-    errors.NotFound,
-    errors.RuntimeReplaced,
-    errors.PermissionDenied,
-    errors.ProviderCredentialsRejected,
-)
+_GONE: Final = (errors.NotFound, errors.RuntimeReplaced, errors.PermissionDenied, errors.ProviderCredentialsRejected)
 """After these errors, an earlier response must not be used any more."""
 
 _DOWN: Final = (

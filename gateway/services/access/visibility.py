@@ -91,9 +91,7 @@ def narrowed(query: "ListQuery", principal: Principal, owners: Owners) -> "ListQ
         providers=query.providers or only.providers or frozenset(),
         scopes=query.scopes or only.scopes or frozenset(),
         filter=structs.replace(
-            query.filter,
-            kinds=query.filter.kinds or only.kinds or frozenset(),
-            visible=partial(owners.sees, principal),
+            query.filter, kinds=query.filter.kinds or only.kinds or frozenset(), visible=partial(owners.sees, principal)
         ),
     )
 

@@ -6,13 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from gateway.domain.errors import (
-    AlreadyExists,
-    IdempotencyInProgress,
-    OutcomeUnknown,
-    ProviderFailure,
-    Retryable,
-)
+from gateway.domain.errors import AlreadyExists, IdempotencyInProgress, OutcomeUnknown, ProviderFailure, Retryable
 from gateway.domain.intents import Intent
 from gateway.domain.ownership import outward
 from gateway.domain.requests import CreateRequest
@@ -53,13 +47,7 @@ class CreateContext:
 
     @asynccontextmanager
     async def create_call(
-        self,
-        resolved: ResolvedTarget,
-        ctx: RequestContext,
-        secret_values: Iterable[str] = (),
-        *,
-        kind: str,
-        name: str,
+        self, resolved: ResolvedTarget, ctx: RequestContext, secret_values: Iterable[str] = (), *, kind: str, name: str
     ) -> AsyncIterator[Call]:
         """Call a provider for a create, with the local permits (bulkhead slot, breaker) held. Raises
         :class:`StateConflict` if the name has just moved, or is moved now."""

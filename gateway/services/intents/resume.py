@@ -5,13 +5,7 @@ from typing import Final
 
 from gateway.domain.access import Principal
 from gateway.domain.conclusions import Findings, PriorKnowledge, Verdict, conclude
-from gateway.domain.errors import (
-    AlreadyExists,
-    NotFound,
-    OutcomeUnknown,
-    Overloaded,
-    RuntimeReplaced,
-)
+from gateway.domain.errors import AlreadyExists, NotFound, OutcomeUnknown, Overloaded, RuntimeReplaced
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState
 from gateway.domain.lifecycle import is_live
 from gateway.domain.ownership import suffix_in, suffix_of
@@ -177,9 +171,7 @@ class Resumer:
         if resolved is None:
             raise _not_known(intent, command)
         findings = Findings(
-            traits=resolved.traits,
-            target=context.targets.match(resolved, intent),
-            is_readable=sent is not None,
+            traits=resolved.traits, target=context.targets.match(resolved, intent), is_readable=sent is not None
         )
         now = await context.store.now()
         conclusion = conclude(findings, actor=Actor.WAITING_CALLER, intent=intent, now=now)

@@ -6,15 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.domain.access import Principal
-from gateway.domain.conclusions import (
-    NO_TRAITS,
-    Conclusion,
-    Findings,
-    Matches,
-    PriorKnowledge,
-    Verdict,
-    conclude,
-)
+from gateway.domain.conclusions import NO_TRAITS, Conclusion, Findings, Matches, PriorKnowledge, Verdict, conclude
 from gateway.domain.errors import GatewayError, StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Actor, Intent, IntentState, Look
 from gateway.ports.context import RequestContext

@@ -88,8 +88,7 @@ class MoveControl:
                 f" and {len(refused) - _NAMED} others" if len(refused) > _NAMED else ""
             )
             raise StateConflict(
-                f"Changed at the target: {named}. Send sync_back or discard.",
-                extra={"state": move.state.value},
+                f"Changed at the target: {named}. Send sync_back or discard.", extra={"state": move.state.value}
             )
         stored = msgspec.to_builtins(options)
         return await self._change(move, "rollback", _ENDED, MoveState.ROLLING_BACK, rollback=stored, problem=None)

@@ -208,10 +208,5 @@ def _bindings(runtime: ImportedRuntime) -> Iterator[CapabilityBinding]:
     for one in runtime.bindings or ():
         flags = None if one.flags is None else dict(one.flags)
         yield CapabilityBinding(
-            id=one.id,
-            name=one.name,
-            version=one.version,
-            enabled=one.enabled,
-            artifact_id=one.artifact_id,
-            flags=flags,
+            id=one.id, name=one.name, version=one.version, enabled=one.enabled, artifact_id=one.artifact_id, flags=flags
         )

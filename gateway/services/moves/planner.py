@@ -135,12 +135,7 @@ class Planner:
         return provider
 
     async def _planned(
-        self,
-        move_id: str,
-        between: MoveBetween,
-        found: Sequence[Found],
-        position: int,
-        ctx: RequestContext,
+        self, move_id: str, between: MoveBetween, found: Sequence[Found], position: int, ctx: RequestContext
     ) -> list[StoredItem]:
         limit, source = asyncio.Semaphore(AT_ONCE), between.source.name
 

@@ -78,12 +78,7 @@ class SourcePages:
                 return
 
     async def pages(
-        self,
-        source: Provider,
-        request: CreateMove,
-        scopes: Sequence[str],
-        progress: MoveDetails,
-        ctx: RequestContext,
+        self, source: Provider, request: CreateMove, scopes: Sequence[str], progress: MoveDetails, ctx: RequestContext
     ) -> AsyncIterator[Page]:
         """The runtimes of the source that may be selected, from where the plan was interrupted."""
         if request.source.ids:

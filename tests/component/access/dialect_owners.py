@@ -49,13 +49,7 @@ APIS: Final = {
         "durable", f"{DURABLE}/org/acme/ws/research/runtimes", "key", "items", "next_cursor", ("id", "name")
     ),
     "workspaces": Api(
-        "bctrl",
-        f"/bctrl/v1/workspaces/{WORKSPACE}/runtimes",
-        "alias",
-        "runtimes",
-        None,
-        ("name",),
-        {"kind": "browser"},
+        "bctrl", f"/bctrl/v1/workspaces/{WORKSPACE}/runtimes", "alias", "runtimes", None, ("name",), {"kind": "browser"}
     ),
     "browsers": Api("bctrl_browsers", "/bctrl/v1/browsers", "name", "data", "nextCursor", ("id", "name")),
     "flat": Api("bctrl_browsers", "/bctrl/v1/runtimes", "name", "data", "nextCursor", ("id",), {"type": "browser"}),

@@ -52,9 +52,7 @@ def received(gateway: Gateway) -> int:
     return sum(upstream.received() for upstream in gateway.upstreams.values())
 
 
-async def test_create_beyond_the_constraints_is_refused_with_all_pointers_and_nothing_is_sent(
-    gateway: Gateway,
-) -> None:
+async def test_create_beyond_the_constraints_is_refused_with_all_pointers_and_nothing_is_sent(gateway: Gateway) -> None:
     before = received(gateway)
     config = {
         "secrets": {"secret_ids": [SECRET, PROFILE]},

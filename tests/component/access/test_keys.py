@@ -10,7 +10,7 @@ from tests.component.whole_gateway import KEY, Gateway, Response, whole_gateway
 
 SHOP: Final = "key-of-a-shop-123456"
 PRINCIPALS: Final[dict[str, dict[str, Any]]] = {
-    "shop": {"keys": [SHOP], "scopes": ["runtimes:read", "runtimes:create"], "kinds": ["browser"], "own_only": True},
+    "shop": {"keys": [SHOP], "scopes": ["runtimes:read", "runtimes:create"], "kinds": ["browser"], "own_only": True}
 }
 
 

@@ -228,11 +228,7 @@ async def test_fetch_of_a_key_set_is_bounded_and_follows_no_redirect(monkeypatch
     app = web.Application()
     app.router.add_get("/{path:.*}", respond)
     async with running(app) as url:
-        for path, reason in (
-            ("/large", "too_large"),
-            ("/bomb", "too_large"),
-            ("/redirect", "status 302"),
-        ):
+        for path, reason in (("/large", "too_large"), ("/bomb", "too_large"), ("/redirect", "status 302")):
             with pytest.raises(KeySetUnavailable, match=reason):
                 await fetch_key_set(url + path, SystemClock())
         assert await fetch_key_set(f"{url}/keys?p=sign%20in", SystemClock()) == b"{}"

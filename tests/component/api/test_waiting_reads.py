@@ -318,10 +318,7 @@ async def test_page_of_a_listed_origin_may_read_a_stream(scene: Scene) -> None:
     assert events.headers["access-control-allow-origin"] == "https://app.example"
     assert events.headers["vary"] == "Origin, Authorization"
     preflight = await scene.send(
-        "OPTIONS",
-        "/v1/runtimes/one.x/events",
-        Origin="https://app.example",
-        Access_Control_Request_Method="GET",
+        "OPTIONS", "/v1/runtimes/one.x/events", Origin="https://app.example", Access_Control_Request_Method="GET"
     )
     assert "Last-Event-ID" in preflight.headers["access-control-allow-headers"]
 

@@ -59,10 +59,7 @@ async def leading_to(
 async def started(monkeypatch: pytest.MonkeyPatch, **options: Any) -> AsyncIterator[Plane]:
     """A gateway whose data plane leads to a fake browser. ``options`` are those of the gateway."""
     browser = BrowserServer()
-    async with (
-        running(browser.application()) as url,
-        leading_to(monkeypatch, url, **options) as (gateway, runtime_id),
-    ):
+    async with running(browser.application()) as url, leading_to(monkeypatch, url, **options) as (gateway, runtime_id):
         yield Plane(gateway, browser, url.partition("://")[2], runtime_id)
 
 

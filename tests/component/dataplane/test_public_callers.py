@@ -51,15 +51,10 @@ async def test_connection_by_a_public_id_ends_as_any_other(monkeypatch: pytest.M
                 assert response.status == 403
 
 
-async def test_address_of_a_token_is_void_while_its_principal_is_disabled(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_address_of_a_token_is_void_while_its_principal_is_disabled(monkeypatch: pytest.MonkeyPatch) -> None:
     async with Issuer().serving() as issuer:
         jwt = [issuer.settings(template="tenant", own_group="tenant")]
-        async with (
-            started(monkeypatch, principals=PRINCIPALS, jwt=jwt) as plane,
-            aiohttp.ClientSession() as client,
-        ):
+        async with started(monkeypatch, principals=PRINCIPALS, jwt=jwt) as plane, aiohttp.ClientSession() as client:
             token = {"Authorization": f"Bearer {issuer.token(tenant='acme')}"}
             body = {"kind": "browser", "name": "own", "start": True}
             made = await plane.gateway.call("POST", "/v1/runtimes", body, **token)

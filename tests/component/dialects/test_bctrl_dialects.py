@@ -8,16 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.settings import SettingsError
-from tests.component.dialects.bctrl_world import (
-    SPACE,
-    WORKSPACE,
-    Reply,
-    Server,
-    World,
-    fault,
-    provider,
-    world,
-)
+from tests.component.dialects.bctrl_world import SPACE, WORKSPACE, Reply, Server, World, fault, provider, world
 from tests.unit.adapters.bctrl_browsers import fakes as browsers
 
 RUNTIMES = f"/v1/workspaces/{WORKSPACE}/runtimes"

@@ -18,10 +18,7 @@ PROFILE = "0b8f5c1e-63a1-4d1c-9d6c-000000000001"
 async def _emulator(**personality: str) -> AsyncIterator[aiohttp.ClientSession]:
     clock = iter(range(1_780_000_000, 1_790_000_000))
     app = create_emulator(token="t0ken", personality=personality, now=lambda: float(next(clock)))
-    async with (
-        running(app) as url,
-        aiohttp.ClientSession(url, headers={"Authorization": "Bearer t0ken"}) as session,
-    ):
+    async with running(app) as url, aiohttp.ClientSession(url, headers={"Authorization": "Bearer t0ken"}) as session:
         yield session
 
 

@@ -370,11 +370,7 @@ async def test_instance_older_than_config_or_capabilities_is_stale(client: Clien
 
 @pytest.mark.parametrize(
     ("status", "refused"),
-    [
-        ("idle", ["pause", "resume", "reset", "keepalive"]),
-        ("running", ["resume"]),
-        ("paused", ["pause", "keepalive"]),
-    ],
+    [("idle", ["pause", "resume", "reset", "keepalive"]), ("running", ["resume"]), ("paused", ["pause", "keepalive"])],
 )
 async def test_verb_in_the_wrong_state_is_a_conflict(client: Client, status: str, refused: list[str]) -> None:
     await client.create(key="agent")

@@ -237,10 +237,7 @@ async def test_emulator_that_stops_ends_waiting_calls(fault: str) -> None:
             await pending
 
 
-@pytest.mark.parametrize(
-    ("fault", "made"),
-    [("drop_before", []), ("drop_after", ["one"])],
-)
+@pytest.mark.parametrize(("fault", "made"), [("drop_before", []), ("drop_after", ["one"])])
 async def test_dropped_call_has_no_response(client: Client, fault: str, made: list[str]) -> None:
     await client.fault("create", fault, times=1)
     with pytest.raises(aiohttp.ServerDisconnectedError):

@@ -11,11 +11,7 @@ from tests.component.moves.moving import Moving
 from tests.component.whole_gateway import Gateway, whole_gateway
 
 OLD_KEY = "a-key-of-the-old-1234"
-OLD = {
-    "keys": [OLD_KEY],
-    "providers": ["durable-demo"],
-    "scopes": ["runtimes:read", "runtimes:create"],
-}
+OLD = {"keys": [OLD_KEY], "providers": ["durable-demo"], "scopes": ["runtimes:read", "runtimes:create"]}
 
 
 class World:

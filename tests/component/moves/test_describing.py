@@ -127,9 +127,7 @@ async def test_the_cost_of_two_running_runtimes_is_that_of_the_source(durable: E
     assert made.durable.instance is not None
     instance = msgspec.structs.replace(made.durable.instance, total_runtime_seconds=1800)
     used = msgspec.structs.replace(
-        made,
-        cost=Cost(estimated_total_credits=100),
-        durable=msgspec.structs.replace(made.durable, instance=instance),
+        made, cost=Cost(estimated_total_credits=100), durable=msgspec.structs.replace(made.durable, instance=instance)
     )
     planned = await durable.describer.describe(durable.between(when="now"), SourceFacts(used), CTX)
     assert planned.double_run is not None

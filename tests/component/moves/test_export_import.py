@@ -22,10 +22,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def gateway() -> AsyncIterator[Gateway]:
     reader = {"reader": {"keys": [READER], "scopes": ["runtimes:read"]}}
-    options: dict[str, Any] = {
-        "durable-2": {"scope": "zeta/two"},
-        "bctrl_browsers-2": {"scope": "sp_two"},
-    }
+    options: dict[str, Any] = {"durable-2": {"scope": "zeta/two"}, "bctrl_browsers-2": {"scope": "sp_two"}}
     apis = ("durable", "bctrl_browsers")
     async with whole_gateway(*apis, twice=apis, principals=reader, **options) as started:
         yield started

@@ -97,10 +97,7 @@ async def test_an_override_patches_the_creates_that_it_selects(ends: Ends) -> No
     changed = {
         item.name: {change.pointer: (change.from_, change.to) for change in plan.changes} for item, plan in items
     }
-    assert changed == {
-        "a": {"#/config/resources/cpu_cores": (2, 8), "#/description": (None, "moved")},
-        "b": {},
-    }
+    assert changed == {"a": {"#/config/resources/cpu_cores": (2, 8), "#/description": (None, "moved")}, "b": {}}
 
 
 async def test_an_override_that_is_no_create_blocks_its_runtime(ends: Ends) -> None:

@@ -208,10 +208,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ("durable", "A create starts nothing."): durable_create,
     ("durable", "An instance is paused at its time limit, counted from its start or resume."): durable_lifetime,
     ("durable", "A pause keeps the instance and its address."): durable_pause,
-    (
-        "durable",
-        "A reset discards the instance, and keeps the runtime with its config and capabilities.",
-    ): durable_stop,
+    ("durable", "A reset discards the instance, and keeps the runtime with its config and capabilities."): durable_stop,
     ("durable", "A start after a reset makes another instance with another address."): durable_restart,
     ("durable", "A runtime is kept for good: the API cannot delete it."): durable_persistence,
     ("bctrl", "A create launches the browser."): launches,
@@ -230,10 +227,7 @@ CHECKS: dict[tuple[str, str], Check] = {
     ): browsers_lifetime,
     ("bctrl_browsers", "There is no pause."): has_no_pause,
     ("bctrl_browsers", "A stop ends the run, and keeps the browser with its saved state."): browsers_stop,
-    (
-        "bctrl_browsers",
-        "A start makes another run with other addresses; the browser keeps its id.",
-    ): browsers_restart,
+    ("bctrl_browsers", "A start makes another run with other addresses; the browser keeps its id."): browsers_restart,
     ("bctrl_browsers", "The state is saved when a run ends."): browsers_persistence,
 }
 """By API and statement: a changed statement needs a check of its own."""

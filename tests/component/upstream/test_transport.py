@@ -122,10 +122,7 @@ async def test_a_name_that_cannot_be_resolved_has_sent_nothing(monkeypatch: pyte
 
 
 async def test_a_provider_without_tls_fails_with_reason_tls() -> None:
-    async with (
-        running(web.Application()) as url,
-        _transport(url.replace("http:", "https:")) as transport,
-    ):
+    async with running(web.Application()) as url, _transport(url.replace("http:", "https:")) as transport:
         failure = await failure_of(transport, request("POST"), call())
     assert (failure.reason, failure.phase) == ("tls", Phase.CONNECTING)
 

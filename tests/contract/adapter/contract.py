@@ -229,9 +229,5 @@ def _of_later_version(value: Any) -> Any:
         return value
     later = {name: _of_later_version(member) for name, member in value.items()}
     if isinstance(later.get("status"), str):
-        later |= {
-            "status": "levitating",
-            "altitude": {"metres": 3, "radioToken": _CANARY},
-            "towerPassword": _CANARY,
-        }
+        later |= {"status": "levitating", "altitude": {"metres": 3, "radioToken": _CANARY}, "towerPassword": _CANARY}
     return later

@@ -242,9 +242,7 @@ class TransportContract(ConnectionReuseContract):
             assert (await transport.send(self.request(), call())).status == 200
         assert server.connections == 2
 
-    async def test_an_early_response_to_a_large_request_is_returned_and_its_connection_is_not_reused(
-        self,
-    ) -> None:
+    async def test_an_early_response_to_a_large_request_is_returned_and_its_connection_is_not_reused(self) -> None:
         async with self.scripted(reply({}, status=413).early(), reply({})) as (server, transport):
             response = await transport.send(self.request("POST", body=b" " * 20_000_000), call(5))
             assert (response.status, response.body) == (413, b"{}")

@@ -19,15 +19,7 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import CreateFeature, Kind, Operation
 from gateway.ports.provider import Created, Deduplication, ProviderAdapter, Seen, WireCreate
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import (
-    Attempt,
-    Call,
-    Phase,
-    Transport,
-    TransportFailure,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from tests.faults.simulator.loop import REPLICA
 from tests.faults.simulator.provider import Made, Sent, Upstream
 from tests.faults.simulator.scheduler import GO

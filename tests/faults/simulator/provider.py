@@ -13,11 +13,7 @@ from gateway.domain.errors import ProviderFailure
 from gateway.domain.values import Operation, State
 from gateway.ports.error_mapping import ErrorTable, provider_error, unrecognized_response_error
 from gateway.ports.provider import Deduplication
-from gateway.ports.transport import (
-    Phase,
-    TransportFailure,
-    UpstreamResponse,
-)
+from gateway.ports.transport import Phase, TransportFailure, UpstreamResponse
 from tests.faults.simulator.loop import OUTSIDE, REPLICA, Process
 from tests.faults.simulator.scheduler import GO, Scheduler
 

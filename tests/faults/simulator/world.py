@@ -9,13 +9,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway.domain.errors import (
-    ClientError,
-    GatewayError,
-    IdempotencyInProgress,
-    Retryable,
-    StoreUnavailable,
-)
+from gateway.domain.errors import ClientError, GatewayError, IdempotencyInProgress, Retryable, StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.provider import Created
 from gateway.ports.provider_settings import ProviderSettings

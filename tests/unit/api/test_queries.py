@@ -36,10 +36,7 @@ def test_every_parameter_is_parsed() -> None:
     )
     assert parse_list_query(raw) == ListQuery(
         filter=ListFilter(
-            kinds=frozenset({"durable", "browser"}),
-            states=frozenset({State.RUNNING}),
-            name="x",
-            project="Pro ject",
+            kinds=frozenset({"durable", "browser"}), states=frozenset({State.RUNNING}), name="x", project="Pro ject"
         ),
         providers=frozenset({"a-1"}),
         scopes=frozenset({"acme/research"}),

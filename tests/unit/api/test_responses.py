@@ -99,8 +99,7 @@ def test_an_invalid_trace_context_is_dropped(sent: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sent", "expected"),
-    [('"a"', True), ('"b", "a"', True), (" * ", True), ('"b"', False), ('W/"a"', False)],
+    ("sent", "expected"), [('"a"', True), ('"b", "a"', True), (" * ", True), ('"b"', False), ('W/"a"', False)]
 )
 def test_a_change_needs_a_strong_tag_that_matches(sent: str, expected: bool) -> None:
     assert matches(sent, '"a"') is expected

@@ -116,13 +116,7 @@ def test_unknown_intent_is_not_found(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    "made",
-    [
-        RUNTIME,
-        RUNTIME.upper(),
-        f"main.{RUNTIME}",
-        f"open.{b64url('acme/research')}~{RUNTIME}",
-    ],
+    "made", [RUNTIME, RUNTIME.upper(), f"main.{RUNTIME}", f"open.{b64url('acme/research')}~{RUNTIME}"]
 )
 def test_parked_create_is_done_with_the_runtime_that_the_operator_names(shell: Shell, made: str) -> None:
     """The operator gives the public id, under any name of the provider, or the provider's id; the latter is kept."""

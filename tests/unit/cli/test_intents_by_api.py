@@ -24,9 +24,7 @@ def intent(state: str = "parked", **members: Any) -> dict[str, Any]:
         "runtime_id": None,
         "created_at": "2025-01-01T00:00:00.000Z",
         "updated_at": "2025-01-01T00:00:00.000Z",
-        "attempts": [
-            {"epoch": 1, "first_send": "T1", "last_send": "T2", "phase": "sent", "status": 502, "made": None},
-        ],
+        "attempts": [{"epoch": 1, "first_send": "T1", "last_send": "T2", "phase": "sent", "status": 502, "made": None}],
         "problem": {"code": "outcome_unknown", "detail": "More than one fits.", "reason": "several"},
         **members,
     }

@@ -120,10 +120,7 @@ def test_several_runtimes_are_changed_although_one_fails(gateway: ScriptedGatewa
     gateway.script += of_path(runtime("paused", changed=True), CONFLICT)
     result = run("runtimes", "pause", ID, OTHER, "-o", "json")
     assert [item["id"] for item in json.loads(result.stdout)["items"]] == [ID]
-    assert result.stderr.splitlines() == [
-        f"error: {OTHER}: state_conflict: works from: running",
-        "  request id: r-2",
-    ]
+    assert result.stderr.splitlines() == [f"error: {OTHER}: state_conflict: works from: running", "  request id: r-2"]
     assert result.exit_code == 1
 
 

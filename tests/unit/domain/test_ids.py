@@ -5,14 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.domain.errors import NotFound
-from gateway.domain.ids import (
-    b64url,
-    b64url_bytes,
-    bytes_from_b64url,
-    format_runtime_id,
-    from_b64url,
-    parse_runtime_id,
-)
+from gateway.domain.ids import b64url, b64url_bytes, bytes_from_b64url, format_runtime_id, from_b64url, parse_runtime_id
 
 PROVIDERS = st.from_regex(r"[a-z0-9-]{1,40}", fullmatch=True)
 REFERENCES = st.from_regex(r"[A-Za-z0-9_~-]{1,200}", fullmatch=True)

@@ -77,10 +77,7 @@ def test_all_three_headers_are_rewritten_and_others_are_not() -> None:
         [
             ("Location", own),
             ("content-location", "/api/x"),
-            (
-                "Link",
-                f'<{own}?page=2>; rel="next"; title="<{own}>, \\"<{own}>", <{other}>; rel=prev,</api/y>',
-            ),
+            ("Link", f'<{own}?page=2>; rel="next"; title="<{own}>, \\"<{own}>", <{other}>; rel=prev,</api/y>'),
             ("Link", f"<{own}>"),
             ("X-Location", own),
         ]

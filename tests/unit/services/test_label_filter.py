@@ -87,10 +87,7 @@ async def test_runtimes_whose_labels_are_not_known_are_left_out_and_counted() ->
     page = await _page(adapter, keeper=here.keeper)
     assert page.items == []
     (warning,) = page.warnings
-    assert (warning.detail, warning.provider) == (
-        "Runtimes whose labels are not known are left out: 2.",
-        "one",
-    )
+    assert (warning.detail, warning.provider) == ("Runtimes whose labels are not known are left out: 2.", "one")
 
 
 async def test_without_a_store_labels_that_the_rows_lack_are_not_known() -> None:

@@ -10,11 +10,7 @@ from gateway.domain import errors
 from gateway.domain.errors import GatewayError, ProviderFailure, Retryable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import TRANSITIONS, Verb
-from gateway.domain.requests import (
-    KeepaliveRequest,
-    StartRequest,
-    StopRequest,
-)
+from gateway.domain.requests import KeepaliveRequest, StartRequest, StopRequest
 from gateway.domain.runtime import DurablePart, Instance, Lease, Runtime
 from gateway.domain.values import Operation, State
 from gateway.ports.transport import Attempt, Call, Phase, TransportFailure
@@ -273,9 +269,7 @@ async def test_a_lost_delete_of_an_existing_runtime_is_retryable() -> None:
 
 
 @pytest.mark.parametrize("first", [("disconnected", Phase.SENT), ("502", Phase.ANSWERED)])
-async def test_not_found_after_a_lost_attempt_of_a_delete_succeeds(
-    first: tuple[str, Phase],
-) -> None:
+async def test_not_found_after_a_lost_attempt_of_a_delete_succeeds(first: tuple[str, Phase]) -> None:
     adapter = BrowserLike("one")
     tries = [first, ("404", Phase.ANSWERED)]
 

@@ -9,11 +9,7 @@ import pytest
 from gateway.domain import errors
 from gateway.domain.errors import ProviderFailure, Retryable
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.requests import (
-    InstallCapability,
-    ReplaceConfig,
-    UpdateCapability,
-)
+from gateway.domain.requests import InstallCapability, ReplaceConfig, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ResolvedCapabilities
 from gateway.domain.validation import validate
 from gateway.domain.values import Operation

@@ -89,11 +89,7 @@ def test_settled_intents_are_counted_by_outcome(seen: Seen) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signal", "event", "level"),
-    [
-        ("unknown", "intent_unknown", "warning"),
-        ("parked", "intent_parked", "error"),
-    ],
+    ("signal", "event", "level"), [("unknown", "intent_unknown", "warning"), ("parked", "intent_parked", "error")]
 )
 def test_unsettled_intent_is_logged_with_its_ids(seen: Seen, signal: str, event: str, level: str) -> None:
     """The line contains no encrypted field."""

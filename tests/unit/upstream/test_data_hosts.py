@@ -14,8 +14,7 @@ LISTED = DataHosts("https://api.provider.example/v1", ["*.run.example", "node.ex
 
 
 @pytest.mark.parametrize(
-    "host",
-    ["api.provider.example", "API.provider.example", "a.run.example", "node.example", "10.1.2.3"],
+    "host", ["api.provider.example", "API.provider.example", "a.run.example", "node.example", "10.1.2.3"]
 )
 def test_hosts_of_the_provider_and_listed_ones_are_allowed(host: str) -> None:
     assert LISTED.allows(host)

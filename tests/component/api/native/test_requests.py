@@ -341,11 +341,7 @@ async def test_each_call_is_counted_and_logged_once(gateway: Any, provider: Any)
     request = await gateway.logger.one("request")
     upstream = await gateway.logger.one("upstream")
     assert {request["surface"], request["operation"], upstream["operation"]} == {"native"}
-    assert (request["path"], request["provider"], request["principal"]) == (
-        "/native/{provider}/{path}",
-        "raw",
-        "shop",
-    )
+    assert (request["path"], request["provider"], request["principal"]) == ("/native/{provider}/{path}", "raw", "shop")
     assert request["request_id"] == upstream["request_id"] == answer.headers["x-request-id"]
     assert (upstream["outcome"], upstream["phase"], upstream["provider_request_id"]) == (
         "200",

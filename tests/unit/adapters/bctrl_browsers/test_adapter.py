@@ -39,11 +39,7 @@ async def test_create_has_space_wait_and_key():
         "/v1/browsers",
         (("wait", "15"),),
     )
-    assert sent.headers == {
-        "Authorization": f"Bearer {TOKEN}",
-        "BCTRL-Version": "2026-10-03",
-        "Idempotency-Key": "k-1",
-    }
+    assert sent.headers == {"Authorization": f"Bearer {TOKEN}", "BCTRL-Version": "2026-10-03", "Idempotency-Key": "k-1"}
     assert msgspec.json.decode(sent.body or b"") == {"name": "checkout-bot", "spaceId": SPACE}
     assert created.created
     assert created.runtime.state is State.RUNNING
@@ -176,11 +172,7 @@ async def test_states_that_the_provider_cannot_filter_are_filtered_by_the_adapte
 
 @pytest.mark.parametrize(
     "wanted",
-    [
-        ListFilter(kinds=frozenset({"durable"})),
-        ListFilter(states=frozenset({State.STOPPED})),
-        ListFilter(project="p"),
-    ],
+    [ListFilter(kinds=frozenset({"durable"})), ListFilter(states=frozenset({State.STOPPED})), ListFilter(project="p")],
 )
 async def test_filter_that_nothing_can_match_sends_no_request(wanted):
     browsers, transport = adapter()

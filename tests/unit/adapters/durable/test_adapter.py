@@ -26,13 +26,7 @@ from tests.unit.adapters.fakes import CALL, answer
 
 HERE = f"{W}/{UUID}"
 RUNNING = {"status": "running", "instance": instance()}
-BINDING = {
-    "id": OTHER,
-    "artifact_id": UUID,
-    "capability_name": "browse",
-    "version": "1.2.0",
-    "enabled": True,
-}
+BINDING = {"id": OTHER, "artifact_id": UUID, "capability_name": "browse", "version": "1.2.0", "enabled": True}
 
 
 @pytest.mark.parametrize(
@@ -85,10 +79,7 @@ async def test_connection_holds_url_and_token_of_the_sandbox():
     durable, transport = adapter(answer(200, row(**RUNNING, sandbox_token="hunter2")))
     assert await durable.connections(REF, CALL) == [
         Connection(
-            protocol="runtime_server",
-            url="https://sandbox.test",
-            token="hunter2",
-            expires_at="2026-03-01T11:00:00Z",
+            protocol="runtime_server", url="https://sandbox.test", token="hunter2", expires_at="2026-03-01T11:00:00Z"
         )
     ]
     (sent,) = transport.sent

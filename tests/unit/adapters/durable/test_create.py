@@ -31,9 +31,7 @@ LABELS = st.dictionaries(TEXTS, TEXTS, max_size=3)
 CONFIGS = _section(
     version=st.just("v2"),
     build=_section(
-        profile=FILLED,
-        provider=st.sampled_from(["auto", "docker", "e2b"]),
-        source=_section(kind=FILLED, ref=FILLED),
+        profile=FILLED, provider=st.sampled_from(["auto", "docker", "e2b"]), source=_section(kind=FILLED, ref=FILLED)
     ),
     capabilities=st.lists(
         st.builds(

@@ -8,19 +8,7 @@ import pytest
 from gateway.domain.errors import NotFound, OutcomeUnknown, ProviderBadResponse
 from gateway.domain.pages import ListFilter, ProviderQuery
 from tests.unit.adapters.durable.dialect_caller import DialectCaller
-from tests.unit.adapters.durable.fakes import (
-    OTHER,
-    REF,
-    SCOPE,
-    UUID,
-    W,
-    adapter,
-    create,
-    failure,
-    instance,
-    page,
-    row,
-)
+from tests.unit.adapters.durable.fakes import OTHER, REF, SCOPE, UUID, W, adapter, create, failure, instance, page, row
 from tests.unit.adapters.fakes import CALL, answer, call_in_time
 
 

@@ -155,10 +155,7 @@ async def test_request_beyond_the_rate_is_refused_with_its_limit() -> None:
     caller = Caller()
     assert [header(await caller.send())[0] for _ in range(10)] == list(range(9, -1, -1))
     error = await caller.refused()
-    assert (error.source, error.extra) == (
-        Source.GATEWAY,
-        {"limit": {"name": "requests", "value": 10, "used": 10}},
-    )
+    assert (error.source, error.extra) == (Source.GATEWAY, {"limit": {"name": "requests", "value": 10, "used": 10}})
     assert error.retry_after == pytest.approx(60, abs=0.1)
     assert caller.signals.refusals == ["requests"]
 

@@ -116,12 +116,7 @@ def test_only_proofs_of_nothing_made_and_of_made_show_whether_something_was_made
 
 
 _FAILURES = st.one_of(
-    st.builds(
-        TransportFailure,
-        st.text(max_size=12),
-        st.sampled_from(Phase),
-        status=st.none() | st.integers(100, 599),
-    ),
+    st.builds(TransportFailure, st.text(max_size=12), st.sampled_from(Phase), status=st.none() | st.integers(100, 599)),
     st.builds(
         lambda cls, status, own: cls("x", failure=ProviderFailure("one", status, own_envelope=own)),
         st.sampled_from(sorted(error_classes(), key=lambda cls: cls.code)),

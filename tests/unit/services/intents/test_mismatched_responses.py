@@ -32,9 +32,7 @@ async def test_response_with_another_name_is_settled_by_looking_up_the_sent_name
 
 
 @pytest.mark.parametrize("adapter_of", ALL)
-async def test_response_with_another_name_is_unknown_until_the_sent_name_is_found(
-    adapter_of: AdapterType,
-) -> None:
+async def test_response_with_another_name_is_unknown_until_the_sent_name_is_found(adapter_of: AdapterType) -> None:
     adapter = adapter_of()
     adapter.other_responses.append(adapter.put("theirs", provider_id="theirs-1"))
     scene = Scene(adapter)

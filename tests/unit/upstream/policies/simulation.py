@@ -10,15 +10,7 @@ from typing import Any
 
 from gateway.domain.values import Operation
 from gateway.ports.clock import Clock
-from gateway.ports.transport import (
-    Attempt,
-    Call,
-    Phase,
-    Transport,
-    TransportFailure,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 
 
 class _Selector(selectors.DefaultSelector):

@@ -5,15 +5,7 @@ import asyncio
 import pytest
 
 from gateway.domain.values import Operation
-from gateway.ports.transport import (
-    Attempt,
-    Call,
-    Phase,
-    Transport,
-    TransportFailure,
-    UpstreamRequest,
-    UpstreamResponse,
-)
+from gateway.ports.transport import Attempt, Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
 from gateway.upstream.policies.deadline import GRACE, Deadline
 from tests.unit.upstream.policies.simulation import LoopClock, call, request, simulated
 
