@@ -9,17 +9,8 @@ from adapters.durable.data_plane import DATA_PROTOCOLS
 from adapters.durable.listing import find_by_name, list_page
 from adapters.durable.semantics import DurableSemantics
 from adapters.durable.settings import DurableSettings
+from gateway.domain import errors
 from gateway.domain.config import RuntimeConfig
-from gateway.domain.errors import (
-    FieldError,
-    GatewayError,
-    NotFound,
-    OutcomeUnknown,
-    ProviderFailure,
-    UnsupportedFeature,
-    ValidationFailed,
-    pointer,
-)
 from gateway.domain.ids import SEPARATOR, RuntimeRef, format_runtime_id, from_b64url
 from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CreateDurable, CreateRequest, InstallCapability, StartRequest, UpdateCapability
@@ -77,9 +68,9 @@ class DurableAdapter(
             try:
                 scope = self.parse_scope(from_b64url(encoded))
             except ValueError as exc:
-                raise NotFound("There is no runtime of this id.") from exc
+                raise errors.NotFound("There is no runtime of this id.") from exc
         if not is_uuid(runtime_id):
-            raise NotFound("There is no runtime of this id.")
+            raise errors.NotFound("There is no runtime of this id.")
         return RuntimeRef(scope, runtime_id.lower())
 
     def reference(self, runtime: Runtime) -> RuntimeRef:
@@ -90,13 +81,15 @@ class DurableAdapter(
 
     def check_create(self, request: CreateRequest) -> None:
         if mapping.labels_disagree(_durable(request)):
-            raise ValidationFailed.at("#/labels", "The labels differ from config.metadata.labels, where they would go.")
+            raise errors.ValidationFailed.at(
+                "#/labels", "The labels differ from config.metadata.labels, where they would go."
+            )
         if request.provider_options:
             detail = "The durable API has no options of its own."
-            raise ValidationFailed(
+            raise errors.ValidationFailed(
                 detail,
                 errors=[
-                    FieldError(detail, "unknown_field", pointer=pointer("provider_options", name))
+                    errors.FieldError(detail, "unknown_field", pointer=errors.pointer("provider_options", name))
                     for name in request.provider_options
                 ],
             )
@@ -240,10 +233,10 @@ class DurableAdapter(
             return returned
         try:
             bindings = await self.list_capabilities(ref, call)
-        except (GatewayError, TransportFailure) as exc:
-            raise OutcomeUnknown(
+        except (errors.GatewayError, TransportFailure) as exc:
+            raise errors.OutcomeUnknown(
                 f"The provider {self.name} accepted the change, but it could not be read back.",
-                failure=ProviderFailure(self.name, status=response.status),
+                failure=errors.ProviderFailure(self.name, status=response.status),
             ) from exc
         for binding in bindings:
             if binding_id == binding.id or name == binding.name:
@@ -259,7 +252,7 @@ def _config(body: bytes) -> wire.ConfigBody:
 def _durable(request: CreateRequest) -> CreateDurable:
     if not isinstance(request, CreateDurable):
         detail = "The durable API creates runtimes of kind durable only."
-        raise UnsupportedFeature.at("#/kind", detail, code="unsupported")
+        raise errors.UnsupportedFeature.at("#/kind", detail, code="unsupported")
     return request
 
 

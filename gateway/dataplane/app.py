@@ -10,15 +10,8 @@ from multidict import istr
 from gateway.dataplane.located import TICKET_PROTOCOL, Located, locate, subprotocols
 from gateway.dataplane.session import Session
 from gateway.dataplane.target import RuntimeTarget
+from gateway.domain import errors
 from gateway.domain.access import Principal
-from gateway.domain.errors import (
-    FieldError,
-    GatewayError,
-    Overloaded,
-    PermissionDenied,
-    RuntimeUnreachable,
-    Unauthenticated,
-)
 from gateway.http.audit import RequestAudit
 from gateway.http.cors import Cors
 from gateway.http.endpoints import ListenerEndpoints
@@ -111,9 +104,9 @@ class _Handler:
         self._require_origin(request)
         resolved, protocol = self._plane.resolve(grant, ctx)
         if located.protocol != ("" if protocol.at_root else grant.protocol):
-            raise Unauthenticated("The token of this address is for another protocol.")
+            raise errors.Unauthenticated("The token of this address is for another protocol.")
         if len(self._plane.open) >= self._data.max_connections:
-            raise Overloaded("As many connections as data.max_connections allows are open.", retry_after=1)
+            raise errors.Overloaded("As many connections as data.max_connections allows are open.", retry_after=1)
         session = Session(plane=self._plane, grant=grant, ctx=ctx, clock=self._clock, websocket=websocket)
         session.ping_interval = self._data.ping_interval
         with self._plane.quotas.connection(ctx.principal), self._counted(session):
@@ -121,10 +114,10 @@ class _Handler:
             while True:
                 try:
                     return await self._attempt(request, ctx, located, resolved, protocol, session)
-                except GatewayError as error:
+                except errors.GatewayError as error:
                     session.require_open()
                     starting = self._plane.endpoints.is_starting(grant.runtime_id)
-                    if not isinstance(error, RuntimeUnreachable) or not starting:
+                    if not isinstance(error, errors.RuntimeUnreachable) or not starting:
                         raise
                 await self._clock.sleep(RETRY_SECONDS)
 
@@ -172,7 +165,7 @@ class _Handler:
     def _require_origin(self, request: web.Request) -> None:
         if _ORIGIN in request.headers and not self._cors.lists(request.headers):
             detail = "Web pages of this origin may not connect; data.origins in the gateway's settings lists those."
-            raise PermissionDenied(detail, errors=[FieldError(detail, "not_allowed", header="Origin")])
+            raise errors.PermissionDenied(detail, errors=[errors.FieldError(detail, "not_allowed", header="Origin")])
 
     async def _outgoing(
         self,

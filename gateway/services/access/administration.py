@@ -8,17 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from gateway.domain import errors
 from gateway.domain.access import Principal
-from gateway.domain.errors import (
-    AlreadyExists,
-    GatewayError,
-    NotFound,
-    QuotaExceeded,
-    StateConflict,
-    StoreUnavailable,
-    ValidationFailed,
-    pointer,
-)
 from gateway.domain.key_requests import CreateKey, RotateKey
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
@@ -61,12 +52,12 @@ class AccessAdministration:
         end = None if request.expires_at is None else request.expires_at.timestamp()
         now = self._clock.now()
         if end is not None and not now < end < _LATEST:
-            raise ValidationFailed.at("#/expires_at", "The end has to be in the future, before the year 9999.")
+            raise errors.ValidationFailed.at("#/expires_at", "The end has to be in the future, before the year 9999.")
         rights = self._rights_for(request)
         for index, scope in enumerate(request.scopes or ()):
             if scope not in rights.permissions:
                 detail = f"The principal {request.principal} does not have the scope {scope}."
-                raise ValidationFailed.at(pointer("scopes", index), detail, code="not_allowed")
+                raise errors.ValidationFailed.at(errors.pointer("scopes", index), detail, code="not_allowed")
         scopes = None if request.scopes is None else tuple(dict.fromkeys(request.scopes))
         text, new = _generate(principal=request.principal, name=request.name, scopes=scopes, expires_at=end)
         stored = await self._store.add_key(
@@ -85,14 +76,14 @@ class AccessAdministration:
         name, declared = request.principal, self.directory.declared
         if request.sent("template"):
             if name in declared:
-                raise ValidationFailed.at("#/template", f"The settings declare {name}; leave template out.")
+                raise errors.ValidationFailed.at("#/template", f"The settings declare {name}; leave template out.")
             if request.template not in declared:
                 detail = "The settings have no principal of this name."
-                raise ValidationFailed.at("#/template", detail, code="not_allowed")
+                raise errors.ValidationFailed.at("#/template", detail, code="not_allowed")
             return declared[request.template]
         principal = self.directory.principal(name)
         if principal is None and name in self.directory.stored:
-            raise StateConflict("The template of this principal is not in the settings, so it has no rights.")
+            raise errors.StateConflict("The template of this principal is not in the settings, so it has no rights.")
         if principal is None:
             raise _refusal(KeyRefused.NO_PRINCIPAL)
         return principal
@@ -106,7 +97,7 @@ class AccessAdministration:
         self._refuse_declared_key(key_id)
         gone = await self._store.delete_key(key_id)
         if gone is None:
-            raise NotFound(_NO_KEY)
+            raise errors.NotFound(_NO_KEY)
         await self._changed("revoke_key", ctx, gone.principal, gone.id)
 
     async def rotate_key(self, key_id: str, request: RotateKey, ctx: RequestContext) -> ApiKey:
@@ -115,7 +106,7 @@ class AccessAdministration:
         text, new = _generate(principal="")
         stored = await self._store.rotate_key(key_id, new, overlap=request.overlap)
         if stored is None:
-            raise NotFound(_NO_KEY)
+            raise errors.NotFound(_NO_KEY)
         await self._changed("rotate_key", ctx, stored.principal, stored.id)
         return key_view(stored, text)
 
@@ -130,7 +121,7 @@ class AccessAdministration:
         not."""
         declared = name in self.directory.declared or _OF_A_TOKEN.match(name) is not None
         if not await self._store.disable(name, disabled, declared=declared):
-            raise NotFound(_NO_PRINCIPAL)
+            raise errors.NotFound(_NO_PRINCIPAL)
         await self._changed("disable_principal" if disabled else "enable_principal", ctx, name)
         stored = {one.name: one for one in await self._store.principals()}
         return principal_view(name, self.directory, stored.get(name))
@@ -139,19 +130,19 @@ class AccessAdministration:
         """Delete a principal that was made by the API, with its keys. Its runtimes keep their owner."""
         if not await self._store.delete_principal(name):
             if name in self.directory.declared:
-                raise StateConflict(f"The settings declare the principal {name}; remove it there.")
-            raise NotFound(_NO_PRINCIPAL)
+                raise errors.StateConflict(f"The settings declare the principal {name}; remove it there.")
+            raise errors.NotFound(_NO_PRINCIPAL)
         await self._changed("delete_principal", ctx, name)
 
     def _refuse_declared_key(self, key_id: str) -> None:
         for view in declared_keys(self.directory.declared_keys):
             if view.id == key_id:
-                raise StateConflict(f"The settings declare this key of {view.principal}; change it there.")
+                raise errors.StateConflict(f"The settings declare this key of {view.principal}; change it there.")
 
     async def _changed(self, action: str, ctx: RequestContext, principal: str, key_id: str | None = None) -> None:
         ctx.changes = {"principal": principal} if key_id is None else {"principal": principal, "key": key_id}
         self._observer.changed(action, ctx.principal, principal, key_id)
-        with suppress(StoreUnavailable):  # the change is stored; it becomes effective with the next refresh
+        with suppress(errors.StoreUnavailable):  # the change is stored; it becomes effective with the next refresh
             await self._replica.refresh()
 
 
@@ -162,11 +153,15 @@ def _generate(**fields: Any) -> tuple[str, NewKey]:
     return text, NewKey(id=f"key_{secrets.token_hex(6)}", digest=digest, prefix=text[:11], **fields)
 
 
-def _refusal(reason: KeyRefused) -> GatewayError:
+def _refusal(reason: KeyRefused) -> errors.GatewayError:
     match reason:
         case KeyRefused.NO_PRINCIPAL:
-            return ValidationFailed.at("#/principal", f"{_NO_PRINCIPAL} Send template to make it.", code="not_allowed")
+            return errors.ValidationFailed.at(
+                "#/principal", f"{_NO_PRINCIPAL} Send template to make it.", code="not_allowed"
+            )
         case KeyRefused.OTHER_TEMPLATE:
-            return AlreadyExists.at("#/template", "The principal exists and has another template.", code="conflict")
+            return errors.AlreadyExists.at(
+                "#/template", "The principal exists and has another template.", code="conflict"
+            )
         case KeyRefused.FULL:
-            return QuotaExceeded(f"The gateway stores at most {MAX_KEYS} keys, and as many principals.")
+            return errors.QuotaExceeded(f"The gateway stores at most {MAX_KEYS} keys, and as many principals.")

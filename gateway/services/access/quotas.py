@@ -15,16 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import msgspec
 from cachetools import LRUCache
 
+from gateway.domain import errors
 from gateway.domain.access import Limits, Principal, limit_of, share
-from gateway.domain.errors import (
-    GatewayError,
-    NotFound,
-    QuotaExceeded,
-    Retryable,
-    RuntimeReplaced,
-    Source,
-    StoreUnavailable,
-)
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
 from gateway.domain.pages import ProviderQuery
@@ -127,7 +119,7 @@ class Quotas:
         deleted = operation is Operation.DELETE
         if ref is not None and (deleted or state not in _RUNS):
             gone = deleted or not (state is None or is_live(state))
-            with suppress(StoreUnavailable):
+            with suppress(errors.StoreUnavailable):
                 await self._store.set_place(ctx.provider or "", ref.provider_id, running=None if gone else False)
 
     @contextmanager
@@ -137,10 +129,10 @@ class Quotas:
         used = self.connections_of(principal)
         if limit is not None and used >= limit:
             self._refused("connections")
-            raise QuotaExceeded(
+            raise errors.QuotaExceeded(
                 f"The caller may have {limit} connections at once.",
-                source=Source.GATEWAY,
-                retryable=Retryable.YES,
+                source=errors.Source.GATEWAY,
+                retryable=errors.Retryable.YES,
                 retry_after=1,
                 extra={"limit": limit_of("connections", limit, used)},
             )
@@ -164,7 +156,7 @@ class Quotas:
         """How many instances of the caller run, and how many runtimes it has; None without the store."""
         try:
             places = () if self._store is None else await self._store.places(principal.owner)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             return None
         return sum(place.running for place in places), len(places)
 
@@ -174,15 +166,15 @@ class Quotas:
         if none.limit is not None and fresh and owner not in self._released:
             raise self._exceeded(none) from none
 
-    def _exceeded(self, none: NoPlace) -> QuotaExceeded:
+    def _exceeded(self, none: NoPlace) -> errors.QuotaExceeded:
         limit = none.limit or ""
         self._refused(limit)
         what = "instances that run" if limit == "running" else "runtimes"
         held_by = [shown for place in none.held if (shown := self._public_id(place)) is not None]
-        return QuotaExceeded(
+        return errors.QuotaExceeded(
             f"The caller may have {none.value} {what}; nothing was done.",
-            source=Source.GATEWAY,
-            retryable=Retryable.YES,
+            source=errors.Source.GATEWAY,
+            retryable=errors.Retryable.YES,
             retry_after=FRESH,
             extra={"limit": limit_of(limit, none.value, none.used), "held_by": held_by},
         )
@@ -219,14 +211,14 @@ class _Count:
     async def run(self) -> None:
         """Count until the time is over, or the provider fails. What is not read by then stays as it is."""
         ctx = RequestContext("count-of-places")
-        with suppress(GatewayError):
+        with suppress(errors.GatewayError):
             async with self._fleet.call_scope(self._provider, Operation.LIST, ctx, at_most=COUNT_WITHIN) as call:
                 for scope in self._scopes():
                     await self._list(scope, call)
                 for place in list(self._places.values())[:_READS]:  # those that no list has shown
                     try:
                         self._read(await self._provider.adapter.get(_ref(place), call))
-                    except (NotFound, RuntimeReplaced):
+                    except (errors.NotFound, errors.RuntimeReplaced):
                         self.gone.append(place)
 
     def _scopes(self) -> list[str]:

@@ -9,14 +9,7 @@ from typing import Any, Final
 
 from cachetools import LRUCache, TTLCache
 
-from gateway.domain.errors import (
-    NotFound,
-    ProviderBadResponse,
-    ProviderFailure,
-    RuntimeGone,
-    RuntimeReplaced,
-    StateConflict,
-)
+from gateway.domain import errors
 from gateway.domain.lifecycle import Verb, actions_of
 from gateway.domain.runtime import Connection
 from gateway.domain.values import Operation, State
@@ -128,11 +121,13 @@ class Endpoints:
             or known.read_at + CHECKED_EVERY <= self._clock.monotonic()
         ):
             if (gone := self._gone.get(key)) is not None:
-                raise RuntimeGone(gone, provider=resolved.provider.name)
+                raise errors.RuntimeGone(gone, provider=resolved.provider.name)
             known = await self._read_shared(resolved, grant, protocol, ctx)
         found = next((one for one in known.connections if one.protocol == protocol.name), None)
         if found is None:
-            raise RuntimeGone(f"The runtime has no connection for {protocol.name} any longer.", provider=ctx.provider)
+            raise errors.RuntimeGone(
+                f"The runtime has no connection for {protocol.name} any longer.", provider=ctx.provider
+            )
         try:
             return protocol.endpoint(found)
         except ValueError as exc:
@@ -153,7 +148,7 @@ class Endpoints:
     def _answered(self, key: Key, asking: "asyncio.Task[Reached]") -> None:
         if self._asking.get(key) is asking:
             del self._asking[key]
-        if not asking.cancelled() and isinstance(error := asking.exception(), RuntimeGone):
+        if not asking.cancelled() and isinstance(error := asking.exception(), errors.RuntimeGone):
             self._gone[key] = error.detail
 
     async def _read_again(
@@ -168,16 +163,16 @@ class Endpoints:
                 if runtime.state is State.RUNNING and adapter.instance_of(runtime) == grant.instance:
                     found = await self._connections(resolved, grant, protocol, call)
                     return self._read(grant.runtime_id, grant.instance, found, began)
-        except (NotFound, RuntimeReplaced) as gone:
-            raise RuntimeGone("The runtime was deleted.", provider=provider.name) from gone
+        except (errors.NotFound, errors.RuntimeReplaced) as gone:
+            raise errors.RuntimeGone("The runtime was deleted.", provider=provider.name) from gone
         if runtime.state is State.RUNNING:
-            raise RuntimeGone(
+            raise errors.RuntimeGone(
                 "The runtime was restarted: this address leads to an instance that has ended.", provider=provider.name
             )
         actions = actions_of(runtime)
         verbs = [verb.value for verb in (Verb.START, Verb.RESUME) if verb in actions and actions[verb].allowed]
         how = f"call {' or '.join(verbs)} first" if verbs else "it cannot be started now"
-        raise StateConflict(
+        raise errors.StateConflict(
             f"The runtime is {runtime.state.value}; {how}.",
             provider=provider.name,
             extra={"state": runtime.state.value},
@@ -218,7 +213,8 @@ def protocols_of(resolved: ResolvedRuntime) -> Mapping[str, DataProtocol]:
     return adapter.data_protocols if isinstance(adapter, SupportsDataPlane) else {}
 
 
-def _unusable(provider: str, protocol: str) -> ProviderBadResponse:
-    return ProviderBadResponse(
-        f"The provider {provider} returned a {protocol} address that cannot be used.", failure=ProviderFailure(provider)
+def _unusable(provider: str, protocol: str) -> errors.ProviderBadResponse:
+    return errors.ProviderBadResponse(
+        f"The provider {provider} returned a {protocol} address that cannot be used.",
+        failure=errors.ProviderFailure(provider),
     )

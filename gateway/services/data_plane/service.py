@@ -7,17 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from gateway.domain import errors
 from gateway.domain.access import Principal
-from gateway.domain.errors import (
-    NotFound,
-    PermissionDenied,
-    ProviderBadResponse,
-    ProviderFailure,
-    RuntimeGone,
-    StateConflict,
-    StoreUnavailable,
-    UnsupportedFeature,
-)
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.requests import ConnectRequest
 from gateway.domain.runtime import Connection, Connections, DataConnection, DataConnections, Runtime
@@ -70,7 +61,7 @@ class DataPlane:
         provider.require(Feature.CONNECTIONS, "connections")
         known = protocols_of(resolved)
         if not known:
-            raise UnsupportedFeature(f"The data plane does not lead to runtimes of {provider.name}.")
+            raise errors.UnsupportedFeature(f"The data plane does not lead to runtimes of {provider.name}.")
         reached = await self.endpoints.reach(resolved, runtime_id, ctx)
         offered = [one for one in reached.connections if one.protocol in known]
         items: list[Connection] = []
@@ -112,7 +103,7 @@ class DataPlane:
         principals), and close their connections. This replica does it at once, others a few seconds later."""
         others = principal not in {None, ctx.principal.name}
         if others and Permission.ADMIN not in ctx.principal.permissions:
-            raise PermissionDenied("Only admin revokes the connections of others.")
+            raise errors.PermissionDenied("Only admin revokes the connections of others.")
         runtime_id = await self._visible(runtime_id, Operation.CONNECT, ctx)
         await self.make_void(runtime_id, ctx.principal.name if principal is None else principal)
 
@@ -129,8 +120,8 @@ class DataPlane:
     def _is_void(self, grant: Grant) -> bool:
         try:
             self.grants.require(grant)
-        except (PermissionDenied, StoreUnavailable) as error:
-            return isinstance(error, PermissionDenied)
+        except (errors.PermissionDenied, errors.StoreUnavailable) as error:
+            return isinstance(error, errors.PermissionDenied)
         return False
 
     async def list_open(self, runtime_id: str, ctx: RequestContext) -> DataConnections:
@@ -167,15 +158,15 @@ class DataPlane:
 
         A move ends instances of runtimes that are at another place by then: their connections end for that reason."""
         if self._fleet.moves.active and self._fleet.refresh_moves is not None:
-            with suppress(StoreUnavailable):
+            with suppress(errors.StoreUnavailable):
                 await self._fleet.refresh_moves()
         self.endpoints.forget(grant.runtime_id)
         try:
             resolved, protocol = self.resolve(grant, ctx)
             await self.open_destination(resolved, protocol, grant, ctx)
-        except RuntimeGone:
+        except errors.RuntimeGone:
             return True
-        except StateConflict as conflict:
+        except errors.StateConflict as conflict:
             return conflict.extra.get("state") != State.FAILED
         return False
 
@@ -234,11 +225,13 @@ class DataPlane:
         :class:`RuntimeGone`."""
         try:
             resolved = self._fleet.resolve(ctx.principal.shown_id(grant.runtime_id), ctx)
-        except NotFound as exc:
-            raise PermissionDenied("The runtime of this address is not yours any longer.") from exc
+        except errors.NotFound as exc:
+            raise errors.PermissionDenied("The runtime of this address is not yours any longer.") from exc
         protocol = protocols_of(resolved).get(grant.protocol)
         if protocol is None:
-            raise RuntimeGone("The runtime's provider does not have this protocol any longer.", provider=ctx.provider)
+            raise errors.RuntimeGone(
+                "The runtime's provider does not have this protocol any longer.", provider=ctx.provider
+            )
         return resolved, protocol
 
     async def open_destination(
@@ -262,8 +255,8 @@ class DataPlane:
         address = protocol.discovered(await fetch(discovery, ctx))
         path = endpoint.path_of(address) if address is not None else None
         if path is None:
-            raise ProviderBadResponse(
+            raise errors.ProviderBadResponse(
                 "The runtime's server names no WebSocket of its own.",
-                failure=ProviderFailure(destination.provider.name),
+                failure=errors.ProviderFailure(destination.provider.name),
             )
         return path

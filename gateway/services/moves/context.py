@@ -6,15 +6,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Self
 
-from gateway.domain.errors import (
-    GatewayError,
-    InternalError,
-    ProviderNotConfigured,
-    RateLimited,
-    Retryable,
-    StateConflict,
-    StoreUnavailable,
-)
+from gateway.domain import errors
 from gateway.domain.ids import parse_runtime_id
 from gateway.domain.moves import CreateMove, ItemState
 from gateway.domain.runtime import Runtime
@@ -70,7 +62,7 @@ class Occupied:
         self._gone |= {(row.source, row.source_id): row for row in known.rows}
         row = self._gone.get((provider, provider_id))
         if row is not None and not row.removed:
-            raise StateConflict(f"The runtime was moved to {row.target} by {row.move_id}.")
+            raise errors.StateConflict(f"The runtime was moved to {row.target} by {row.move_id}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +119,7 @@ class MoverContext:
         """A provider of a move. Raises :class:`ProviderNotConfigured`."""
         provider = self.fleet.get(name)
         if provider is None:
-            raise ProviderNotConfigured(f"This gateway does not have the provider {name} now.", provider=name)
+            raise errors.ProviderNotConfigured(f"This gateway does not have the provider {name} now.", provider=name)
         return provider
 
     async def switch(
@@ -141,7 +133,7 @@ class MoverContext:
         item.take(switched)
         self.report(item)
         if self.on_switched is not None:
-            with contextlib.suppress(StoreUnavailable):  # replicas read it every two seconds anyway
+            with contextlib.suppress(errors.StoreUnavailable):  # replicas read it every two seconds anyway
                 await self.on_switched()
 
     def report(self, item: MovingItem) -> None:
@@ -189,12 +181,12 @@ async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None]
         await work
     except Waits as waits:
         await item.put({"waits_for": str(waits)})
-    except (LostLease, StoreUnavailable):
+    except (LostLease, errors.StoreUnavailable):
         raise
-    except GatewayError as error:
-        again = error.retryable is not Retryable.NO and item.progress.tries < MAX_TRIES
-        if again or isinstance(error, ProviderNotConfigured):
-            tries = item.progress.tries + (not isinstance(error, RateLimited))
+    except errors.GatewayError as error:
+        again = error.retryable is not errors.Retryable.NO and item.progress.tries < MAX_TRIES
+        if again or isinstance(error, errors.ProviderNotConfigured):
+            tries = item.progress.tries + (not isinstance(error, errors.RateLimited))
             await item.put({"waits_for": f"{error.code}: {error.detail}", "tries": tries})
         else:
             await item.put({"waits_for": None, "problem": problem_of(error)}, state=failed)
@@ -202,7 +194,7 @@ async def guarded(context: MoverContext, item: MovingItem, work: Awaitable[None]
     except Exception as error:  # noqa: BLE001 (reported; this runtime is left as it is, and the others are moved)
         if context.signals is not None:
             context.signals.failed(error)
-        bug = InternalError("The gateway failed because of a bug; see its log.")
+        bug = errors.InternalError("The gateway failed because of a bug; see its log.")
         await item.put({"waits_for": None, "problem": problem_of(bug)}, state=failed)
 
 

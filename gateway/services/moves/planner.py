@@ -6,15 +6,8 @@ from typing import Final
 
 import msgspec
 
+from gateway.domain import errors
 from gateway.domain.access import Principal
-from gateway.domain.errors import (
-    GatewayError,
-    NotFound,
-    ProviderNotConfigured,
-    ProviderUnavailable,
-    RuntimeReplaced,
-    StoreUnavailable,
-)
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.moves import Blocker, ItemState, MoveState
 from gateway.domain.ownership import outward
@@ -76,12 +69,14 @@ class Planner:
         try:
             with RequestContext(move.id) as ctx:
                 await self._plan(move, holder, ctx)
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             raise
         except _LeaseLost:
             return
-        except (GatewayError, Unreadable) as error:
-            detail = error.detail if isinstance(error, GatewayError) else "No key of the settings opens the request."
+        except (errors.GatewayError, Unreadable) as error:
+            detail = (
+                error.detail if isinstance(error, errors.GatewayError) else "No key of the settings opens the request."
+            )
             problem = Blocker(code=getattr(error, "code", "unreadable"), detail=detail)
             await self._save(move, holder, MoveState.FAILED, MoveDetails(problem=problem))
 
@@ -91,7 +86,7 @@ class Planner:
         scopes, progress = self._pages.scopes(request, source), details_of(move)
         between = self._describer.between(request, await self._pages.taken(target, request, scopes, ctx))
         if between is None:
-            raise ProviderNotConfigured("A provider of the move is not in the settings.")
+            raise errors.ProviderNotConfigured("A provider of the move is not in the settings.")
         seen = {item.provider_id async for item in self._items(move.id) if item.position < progress.position}
         position = progress.position
         async for page in self._pages.pages(source, request, scopes, progress, ctx):
@@ -107,7 +102,7 @@ class Planner:
         async for left in self._items(move.id, position - 1):  # stored by a plan that was interrupted
             await self._store.change_move_item(msgspec.structs.replace(left, state=ItemState.SKIPPED), holder)
         if progress.kept and not position:
-            raise ProviderUnavailable(f"{source.name} cannot be asked, and nothing is known of such runtimes.")
+            raise errors.ProviderUnavailable(f"{source.name} cannot be asked, and nothing is known of such runtimes.")
         effects = [*([_FROM_KEPT] if progress.kept else []), *side_effects(between, scopes, self._principals())]
         details = MoveDetails(side_effects=effects, apply=progress.apply)
         digest = await digest_of(request, self._items(move.id), self._sealer)
@@ -131,7 +126,7 @@ class Planner:
     def _provider(self, name: str) -> Provider:
         provider = self._fleet.get(name)
         if provider is None:
-            raise ProviderNotConfigured(f"This gateway has no provider {name}.", provider=name)
+            raise errors.ProviderNotConfigured(f"This gateway has no provider {name}.", provider=name)
         return provider
 
     async def _planned(
@@ -180,13 +175,13 @@ class Planner:
                 return None
             planned = await self._describer.describe(between, facts, ctx)
             return facts.runtime, await self._protected(between, facts.runtime, planned, ctx)
-        except (NotFound, RuntimeReplaced):
+        except (errors.NotFound, errors.RuntimeReplaced):
             if row is None:
                 raise
             return None
-        except StoreUnavailable:
+        except errors.StoreUnavailable:
             raise
-        except GatewayError as error:
+        except errors.GatewayError as error:
             if row is None:
                 raise
             return row, PlannedItem(
