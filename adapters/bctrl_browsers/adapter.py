@@ -12,12 +12,10 @@ import msgspec
 
 from adapters.bctrl_browsers import mapping, wire
 from adapters.bctrl_browsers.calls import MAX_LIMIT, BrowserCalls, Query, accepted
-from adapters.bctrl_browsers.constrained import refused_members
 from adapters.bctrl_browsers.data_plane import DATA_PROTOCOLS
 from adapters.bctrl_browsers.mapping import create_body
-from adapters.bctrl_browsers.marker import unmarked
-from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate
-from adapters.bctrl_browsers.options import check_options
+from adapters.bctrl_browsers.native import NativeAnswer, NativeCreate, unmarked
+from adapters.bctrl_browsers.options import check_options, refused_members
 from adapters.bctrl_browsers.semantics import BrowserSemantics
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE, BctrlBrowsersSettings
 from gateway.domain.constraints import Allowance

@@ -7,8 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from adapters.bctrl_browsers import wire
-from adapters.bctrl_browsers.marker import MARKS, RESERVED, marked, marker_of
-from adapters.bctrl_browsers.native import NativeCreate
+from adapters.bctrl_browsers.native import MARKS, RESERVED, NativeCreate, marked, marker_of
 from adapters.bctrl_browsers.settings import DEFAULT_SPACE
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.ids import SEPARATOR, RuntimeRef, b64url, format_runtime_id, from_b64url
@@ -17,9 +16,8 @@ from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateBrowser, EphemeralLaunch, ProxyRequest
 from gateway.domain.runtime import BrowserPart, Connection, Launch, Proxy, Runtime
 from gateway.domain.values import CreateFeature, Kind, State, is_uuid
-from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider import Seen
-from gateway.ports.redaction import REVEALING, is_secret, without_secrets
+from gateway.ports.redaction import REVEALING, OwnerMarks, is_secret, without_secrets
 from gateway.ports.rows import PageRead, read_page
 from gateway.ports.transport import Call, is_path_segment
 

@@ -4,9 +4,8 @@ from collections.abc import Awaitable, Coroutine, Mapping, Sequence
 from typing import Any, ClassVar
 
 from adapters.durable import mapping, wire
-from adapters.durable.calls import DurableCalls
+from adapters.durable.calls import DurableCalls, find_by_name, list_page
 from adapters.durable.data_plane import DATA_PROTOCOLS
-from adapters.durable.listing import find_by_name, list_page
 from adapters.durable.semantics import DurableSemantics
 from adapters.durable.settings import DurableSettings
 from gateway.domain import errors

@@ -17,9 +17,8 @@ from gateway.domain.ownership import OWNER_MARK
 from gateway.domain.requests import CreateDurable, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import Cost, DurablePart, Instance, Model, Project, Runtime
 from gateway.domain.values import CreateFeature, State
-from gateway.ports.marks import OwnerMarks
-from gateway.ports.marks import unmarked as without_marks
-from gateway.ports.redaction import without_secrets
+from gateway.ports.redaction import OwnerMarks, without_secrets
+from gateway.ports.redaction import unmarked as without_marks
 
 ModelT = TypeVar("ModelT", bound=Model)
 

@@ -15,8 +15,7 @@ from gateway.domain.requests import NoOptions
 from gateway.domain.values import Permission
 from gateway.http.bodies import BodyReader
 from gateway.ports.context import RequestContext
-from gateway.services.access.administration import AccessAdministration
-from gateway.services.access.views import ApiKey, ApiKeys, PrincipalList, PrincipalView
+from gateway.services.access.administration import AccessAdministration, ApiKey, ApiKeys, PrincipalList, PrincipalView
 
 KEY_PARAMETERS: Final = (
     text_parameter("principal", "Only the keys of this principal.", 320, "the name of a principal"),

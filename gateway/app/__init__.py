@@ -15,15 +15,13 @@ from gateway.api import create_admin, create_api
 from gateway.api.cache.cache import ReadCache
 from gateway.api.openapi import openapi_document
 from gateway.api.pipeline import ENDPOINTS
-from gateway.app.access_wiring import assemble_access, assemble_rates
-from gateway.app.audit_wiring import moving
+from gateway.app.access_wiring import assemble_access, assemble_rates, moving
 from gateway.app.callers import issuers, principals_by_digest
-from gateway.app.create_wiring import assemble
+from gateway.app.create_wiring import assemble, assemble_moves
 from gateway.app.data_wiring import assemble_data_plane, data_plane_work, relocated
 from gateway.app.descriptors import AcceptFailures, fit_descriptors
 from gateway.app.event_loop import loop_factory
 from gateway.app.folders import discover
-from gateway.app.move_wiring import assemble_moves
 from gateway.app.reload import Reloader, dialect_rules, forward_rules
 from gateway.app.serving import ADMIN, DATA, PLANE, RELOADER, Addresses, in_background, listening, serve_until_signal
 from gateway.app.usage_wiring import sampling

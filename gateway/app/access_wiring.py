@@ -1,4 +1,5 @@
-"""Assembles the parts of access: the directory of keys and principals, its copy of the store, its administration."""
+"""Assembles the parts of access (the directory of keys and principals, its copy of the store, its administration) and
+the audit trail."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -11,6 +12,7 @@ from aiohttp import web
 
 from gateway.app.serving import background_task
 from gateway.domain.errors import StoreUnavailable
+from gateway.ports.audit import AuditStore
 from gateway.ports.clock import Clock
 from gateway.ports.moves import Relocation
 from gateway.ports.whole_store import WholeStore
@@ -20,13 +22,15 @@ from gateway.services.access.key_sets import KeySets
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.replication import AccessReplica
 from gateway.services.access.tokens import Tokens
+from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
+from gateway.services.moves.map import MoveReplica, Snapshot
 from gateway.services.moves.permits import WritePermits
-from gateway.services.moves.replica import MoveReplica, Snapshot
-from gateway.settings import LimitsSettings
+from gateway.settings import LimitsSettings, Settings
+from gateway.storage.audit_journal import AuditJournal
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.signals import AccessSignals, LimitSignals
+from gateway.telemetry.signals import AccessSignals, AuditSignals, LimitSignals
 from gateway.upstream.key_sets import fetch_key_set
 
 _READY_WITHIN: Final = 2.0
@@ -102,3 +106,26 @@ def assemble_rates(
     from gateway.storage.redis_windows import RedisWindows  # noqa: PLC0415 (its libraries cost 12 MB of memory)
 
     return RateLimits(clock, signals, RedisWindows(limits.storage, limits.timeout), workers)
+
+
+_MOVED_WITHIN: Final = 2.0
+"""Seconds that the end waits for the last events to be moved. The others are moved after the next start."""
+
+
+def assemble_audit(
+    settings: Settings, store: AuditStore, *, clock: Clock, metrics: Metrics, logger: Logger
+) -> AuditTrail:
+    audit = settings.audit
+    journal = AuditJournal(audit.folder(settings.store), audit.journal_max_bytes)
+    metrics.audit_journal_bytes.set_function(lambda: journal.size)
+    return AuditTrail(store, journal, clock, AuditSignals(metrics, logger), retention=audit.retention)
+
+
+async def moving(trail: AuditTrail, _app: web.Application) -> AsyncIterator[None]:
+    """Move events to the store while the application serves."""
+    async with background_task(trail.run()):
+        yield
+    trail.sum_up()
+    with suppress(TimeoutError, StoreUnavailable, OSError):
+        async with asyncio.timeout(_MOVED_WITHIN):
+            await trail.move()

@@ -1,21 +1,25 @@
-"""Assembles the parts behind creates (``docs/creates.md``): store, sealing, intents and background settling."""
+"""Assembles the parts behind creates (``docs/creates.md``), and those of moves with the worker of every replica."""
 
 import asyncio
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from aiohttp import web
 
-from gateway.app.audit_wiring import assemble_audit
-from gateway.app.serving import background_task
+from gateway.app.access_wiring import assemble_audit
+from gateway.app.serving import background_task, in_background
+from gateway.domain.access import Principal
+from gateway.domain.moves import MoveState
 from gateway.ports.clock import Clock
 from gateway.ports.sealing import Sealer
 from gateway.ports.whole_store import WholeStore
+from gateway.services import Services
+from gateway.services.access.directory import Directory
 from gateway.services.access.lifetime_ends import LifetimeEnder
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.access.quotas import Quotas
@@ -23,6 +27,12 @@ from gateway.services.audit.trail import AuditTrail
 from gateway.services.fleet import Fleet
 from gateway.services.health import Lead
 from gateway.services.intents import CreateContext, IntentService, PayloadSealer, Reconciler, TargetResolver
+from gateway.services.moves.adopted import AdoptedRuntimes
+from gateway.services.moves.mover import Mover
+from gateway.services.moves.planner import Planner
+from gateway.services.moves.reading import KeptCreates
+from gateway.services.moves.rollback import Rollback
+from gateway.services.moves.worker import MoveWorker
 from gateway.services.specs import SpecKeeper
 from gateway.services.store_monitor import StoreMonitor
 from gateway.settings import Settings
@@ -30,7 +40,7 @@ from gateway.storage.opening import open_store
 from gateway.storage.sql_store import SqlStore
 from gateway.telemetry.logs import Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.telemetry.signals import CreateSignals, LifetimeSignals
+from gateway.telemetry.signals import CreateSignals, LifetimeSignals, MoveSignals
 
 _READY_WITHIN: Final = 2.0
 """Seconds that the start waits for the store. The gateway serves without it: calls that need it get 503."""
@@ -109,3 +119,40 @@ def assemble(
     fleet.quotas = Quotas(fleet, opened, specs, lambda limit: metrics.limit_refusals.labels(limit).inc(), workers)
     ender = LifetimeEnder(fleet, opened, lead, LifetimeSignals(metrics, logger, trail.lifetime_ended))
     return Creates(opened, sealer, lead, intents, specs, reconciler, monitor, ender, trail)
+
+
+def assemble_moves(
+    creates: Creates,
+    services: Services,
+    directory: Directory,
+    *,
+    logger: Logger,
+    on_switched: Callable[[], Awaitable[None]],
+) -> Callable[[web.Application], AsyncIterator[None]]:
+    """Assemble the parts. Returns what runs while the application serves. ``on_switched`` reads where runtimes are;
+    it is called when this replica has switched one."""
+    store, sealer = creates.store, creates.sealer
+    context = replace(services.move_control.context, signals=MoveSignals(logger), on_switched=on_switched)
+    fleet = context.fleet
+
+    def principals() -> Iterable[Principal]:
+        return directory.declared.values()
+
+    planner = Planner(
+        fleet,
+        fleet.moves,
+        store,
+        sealer,
+        context.describer,
+        kept=KeptCreates(store, sealer),
+        adopted=AdoptedRuntimes(TargetResolver(fleet, sealer, store), store),
+        principals=principals,
+    )
+    work = {
+        MoveState.PLANNING: planner.run,
+        MoveState.APPLYING: Mover(context).apply,
+        MoveState.ROLLING_BACK: Rollback(context).roll_back,
+    }
+    worker = MoveWorker(store, context.clock, work, context.signals)
+    services.moves.on_work = worker.wake
+    return in_background(worker.run)

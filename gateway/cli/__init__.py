@@ -7,19 +7,17 @@ from click.exceptions import NoArgsIsHelpError
 
 from gateway import __version__
 from gateway.cli.audit import audit
-from gateway.cli.capabilities import capabilities
+from gateway.cli.capabilities import capabilities, runtime_config
 from gateway.cli.config import config
 from gateway.cli.db import db
 from gateway.cli.exporting import export, import_
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.intents import intents
-from gateway.cli.keys import keys, principals
+from gateway.cli.keys import keys, owners, principals
 from gateway.cli.lifecycle import LIFECYCLE_COMMANDS
 from gateway.cli.login import context, login
 from gateway.cli.migrate import migrate
-from gateway.cli.owners import owners
 from gateway.cli.providers import providers
-from gateway.cli.runtime_config import runtime_config
 from gateway.cli.runtimes import runtimes
 from gateway.cli.server import demo, emulate, openapi, serve
 from gateway.cli.shell import completion, help_, version

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.connecting import Connection
 from gateway.cli.documents import read_paths
 from gateway.cli.failures import Failure, one_line
-from gateway.cli.options import connection_options
+from gateway.cli.options import Connection, connection_options
 from gateway.cli.output import note, plain
 
 if TYPE_CHECKING:

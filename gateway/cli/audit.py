@@ -5,11 +5,9 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.completing import RUNTIMES
-from gateway.cli.connecting import Connection
-from gateway.cli.options import query_of, read_options
-from gateway.cli.output import note, show_list, table
-from gateway.cli.pages import pages
+from gateway.cli.arguments import RUNTIMES
+from gateway.cli.options import Connection, query_of, read_options
+from gateway.cli.output import note, pages, show_list, table
 
 _OUTCOMES: Final = ("ok", "refused", "failed", "unknown")
 _COLUMNS: Final = table(

@@ -1,13 +1,22 @@
-"""``runtimes capabilities``: the agent capabilities of a durable runtime."""
+"""``runtimes capabilities`` and ``runtimes config``: the agent capabilities and the config of a durable runtime."""
 
 from typing import Any, Final
 
 import click
 
-from gateway.cli.arguments import runtime_argument
-from gateway.cli.connecting import Connection
-from gateway.cli.options import api_options, connection_options, examples, given, pairs, read_options
-from gateway.cli.output import DOCUMENTS, note, show_list, show_one, table
+from gateway.cli.arguments import if_match_option, runtime_argument
+from gateway.cli.documents import put, read_file
+from gateway.cli.options import (
+    Connection,
+    api_options,
+    connection_options,
+    examples,
+    given,
+    output_option,
+    pairs,
+    read_options,
+)
+from gateway.cli.output import DOCUMENTS, note, show_document, show_list, show_one, table
 
 _COLUMNS: Final = table(
     "NAME, VERSION, LATEST, ENABLED, SOURCE",
@@ -99,3 +108,49 @@ def resolved(connection: Connection, runtime_id: str, output: str) -> None:
     if output not in DOCUMENTS:
         document = {"items": document["capabilities"]}
     show_one(document, output, _RESOLVED_COLUMNS)
+
+
+@click.group("config")
+@examples("runtimes config get $ID > config.yaml")
+def runtime_config() -> None:
+    """Read or replace the config of a durable runtime."""
+
+
+@runtime_config.command("get")
+@runtime_argument
+@output_option("yaml", "json")
+@connection_options("runtimes config get $ID", "runtimes config get $ID -o json")
+def get_config(connection: Connection, runtime_id: str, output: str) -> None:
+    """Print the config with its version and digest."""
+    show_document(connection.call("GET", "runtimes", runtime_id, "config"), output)
+
+
+@runtime_config.command("set")
+@runtime_argument
+@click.option("-f", "--file", "stream", type=click.File(), required=True, help="YAML or JSON; - is stdin.")
+@click.option("--set", "assignments", multiple=True, metavar="PATH=VALUE", help="Override one field. Repeatable.")
+@if_match_option("DIGEST", "Only if the config still has this digest; otherwise nothing is done (412).")
+@output_option("yaml", "json")
+@connection_options(
+    "runtimes config set $ID -f config.yaml",
+    "runtimes config set $ID -f config.yaml --set resources.cpu_cores=4 --if-match $DIGEST",
+)
+def set_config(
+    connection: Connection,
+    runtime_id: str,
+    stream: Any,
+    assignments: tuple[str, ...],
+    if_match: dict[str, str],
+    output: str,
+) -> None:
+    """Replace the whole config. Fields that are not in the file get their defaults.
+
+    The file holds a config, or the output of `config get`.
+    """
+    document = read_file(stream)
+    config = document["config"] if isinstance(document.get("config"), dict) else document
+    put(config, assignments)
+    replaced = connection.call("PUT", "runtimes", runtime_id, "config", body={"config": config}, headers=if_match)
+    for warning in replaced.get("warnings") or ():
+        note(f"warning: {warning.get('pointer')}: {warning.get('detail')}")
+    show_document(replaced, output)

@@ -8,13 +8,11 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.completing import KINDS, PROVIDERS
-from gateway.cli.connecting import Connection
+from gateway.cli.arguments import KINDS, PROVIDERS
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.options import any_output, connection_options, query_of
-from gateway.cli.output import note, show_list, table
-from gateway.cli.pages import pages
+from gateway.cli.options import Connection, any_output, connection_options, query_of
+from gateway.cli.output import note, pages, show_list, table
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client

@@ -12,9 +12,8 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.cli import contexts
-from gateway.cli.connecting import CONNECTION, connection_of
 from gateway.cli.failures import Failure
-from gateway.cli.options import examples, output_option
+from gateway.cli.options import CONNECTION, connection_of, examples, output_option
 from gateway.cli.output import Column, note, show_document, show_list, show_one, table
 
 Controls = Mapping[str, str]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.arguments import if_match_option, runtime_argument, runtime_arguments, wait_options, yes_option
-from gateway.cli.connecting import Connection
-from gateway.cli.options import Decorator, api_options, connection_options, output_option
+from gateway.cli.options import Connection, Decorator, api_options, connection_options, output_option
 from gateway.cli.output import note, show_details, show_one
 
 if TYPE_CHECKING:

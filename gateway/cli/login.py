@@ -8,9 +8,8 @@ from urllib.parse import urlsplit
 import click
 
 from gateway.cli import contexts
-from gateway.cli.connecting import Connection
 from gateway.cli.failures import ExitCode, Failure
-from gateway.cli.options import any_output, connection_options, examples
+from gateway.cli.options import Connection, any_output, connection_options, examples
 from gateway.cli.output import note, show_list, table
 
 _COLUMNS: Final = table(

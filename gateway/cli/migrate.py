@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from gateway.cli.arguments import move_argument
-from gateway.cli.completing import KINDS, PROVIDERS, RUNTIMES, STATES
-from gateway.cli.connecting import Connection
+from gateway.cli.arguments import KINDS, PROVIDERS, RUNTIMES, STATES, move_argument
 from gateway.cli.documents import read_file
 from gateway.cli.failures import ExitCode, Failure
 from gateway.cli.move_report import next_steps, number, report, template, why
 from gateway.cli.moving import COMMANDS
 from gateway.cli.options import (
+    Connection,
     api_options,
     connection_options,
     examples,
@@ -26,8 +25,7 @@ from gateway.cli.options import (
     read_options,
     typed,
 )
-from gateway.cli.output import note, show_details, show_document, show_list, table
-from gateway.cli.pages import pages
+from gateway.cli.output import note, pages, show_details, show_document, show_list, table
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client

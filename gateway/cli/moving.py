@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from gateway.cli.arguments import move_argument, yes_option
-from gateway.cli.connecting import Connection
 from gateway.cli.failures import ExitCode, Failure, Refused
 from gateway.cli.move_report import number
-from gateway.cli.options import connection_options, output_option
+from gateway.cli.options import Connection, connection_options, output_option
 from gateway.cli.output import note, show_document, show_list, table
 
 if TYPE_CHECKING:

@@ -6,10 +6,9 @@ from typing import Any, Final
 
 import click
 
-from gateway.cli.completing import PROVIDERS
-from gateway.cli.connecting import Connection
+from gateway.cli.arguments import PROVIDERS
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import api_options, examples, read_options
+from gateway.cli.options import Connection, api_options, examples, read_options
 from gateway.cli.output import show_details, show_list, table
 
 _COLUMNS: Final = table(

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from gateway.cli.failures import ExitCode, Failure, Refused
-from gateway.cli.output import note
-from gateway.cli.pages import note_missing, pages
+from gateway.cli.output import note, note_missing, pages
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client
-    from gateway.cli.connecting import Connection
+    from gateway.cli.options import Connection
 
 T = TypeVar("T")
 Item = Mapping[str, Any]

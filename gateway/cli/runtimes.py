@@ -8,6 +8,9 @@ import click
 
 from gateway.cli.applying import apply, creatable
 from gateway.cli.arguments import (
+    KINDS,
+    PROVIDERS,
+    STATES,
     idempotency_options,
     label_option,
     runtime_argument,
@@ -15,13 +18,19 @@ from gateway.cli.arguments import (
     wait_options,
     yes_option,
 )
-from gateway.cli.completing import KINDS, PROVIDERS, STATES
-from gateway.cli.connecting import Connection
 from gateway.cli.documents import put, read_documents
 from gateway.cli.failures import ExitCode, Refused
-from gateway.cli.options import api_options, connection_options, examples, output_option, pairs, query_of, read_options
-from gateway.cli.output import QUERY, RUNTIMES, note, show_details, show_list, show_one, table
-from gateway.cli.pages import note_missing, pages
+from gateway.cli.options import (
+    Connection,
+    api_options,
+    connection_options,
+    examples,
+    output_option,
+    pairs,
+    query_of,
+    read_options,
+)
+from gateway.cli.output import QUERY, RUNTIMES, note, note_missing, pages, show_details, show_list, show_one, table
 
 if TYPE_CHECKING:
     from gateway.cli.client import Client

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gateway.cli.failures import Failure
-from gateway.cli.intent_documents import intent_document
+from gateway.cli.intents import intent_document
 from gateway.cli.server import store_settings
 from gateway.cli.stores import with_store
 

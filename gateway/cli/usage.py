@@ -7,13 +7,10 @@ from typing import Any
 
 import click
 
-from gateway.cli.arguments import label_option
-from gateway.cli.completing import KINDS, PROVIDERS, STATES
-from gateway.cli.connecting import Connection
+from gateway.cli.arguments import KINDS, PROVIDERS, STATES, label_option
 from gateway.cli.failures import ExitCode
-from gateway.cli.options import api_options, query_of
-from gateway.cli.output import note, show_list, table
-from gateway.cli.pages import note_missing
+from gateway.cli.options import Connection, api_options, query_of
+from gateway.cli.output import note, note_missing, show_list, table
 
 
 def _by(_context: Any, _parameter: Any, value: str | None) -> str | None:

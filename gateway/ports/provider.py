@@ -32,8 +32,8 @@ from gateway.domain.pages import ProviderPage, ProviderQuery
 from gateway.domain.requests import CREATE_REQUESTS, CreateRequest, InstallCapability, StartRequest, UpdateCapability
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Connection, Lease, ResolvedCapabilities, Runtime
 from gateway.domain.values import Feature, Kind
-from gateway.ports.marks import OwnerMarks
 from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.redaction import OwnerMarks
 from gateway.ports.transport import Call, Transport
 
 SettingsT = TypeVar("SettingsT", bound=ProviderSettings)

@@ -3,7 +3,7 @@ that it was sent; of the members that are not in the model, none whose name sugg
 model are not checked here."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -76,3 +76,40 @@ def short_redacted(text: str | None, secrets: Iterable[str], most: int) -> str |
     """The same; None for a text of more than ``most`` characters. It is not cut, because half a secret at its end would
     not be recognized."""
     return None if text is None or len(text) > most else redacted(text, secrets)
+
+
+_MEMBERS: Final = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_ROWS: Final = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def unmarked(body: bytes, marks: Collection[str], within: Collection[str]) -> bytes:
+    """A JSON object, or a list of objects, without the members ``marks`` of it and of its members ``within``, which may
+    be nested. Everything else stays as the provider wrote it, byte for byte; other JSON is returned unchanged.
+
+    Raises ``ValueError`` for text that is not JSON.
+    """
+    first = body.lstrip()[:1]
+    if first not in {b"{", b"["} or not any(mark.encode() in body for mark in marks):
+        return body
+    if first == b"[":
+        rows = [bytes(row) for row in _ROWS.decode(body)]
+        clean = [unmarked(row, marks, within) for row in rows]
+        return body if clean == rows else msgspec.json.encode(list(map(msgspec.Raw, clean)))
+    members = {name: bytes(value) for name, value in _MEMBERS.decode(body).items()}
+    kept = {
+        name: unmarked(value, marks, within) if name in within else value
+        for name, value in members.items()
+        if name not in marks
+    }
+    return body if kept == members else msgspec.json.encode({name: msgspec.Raw(value) for name, value in kept.items()})
+
+
+class OwnerMarks:
+    """Opens the marks of the owners of one provider's runtimes.
+
+    ``open`` takes a runtime's name at the provider and its mark, and returns the owner, or None for a mark that was not
+    made for it. The fleet sets it.
+    """
+
+    def __init__(self) -> None:
+        self.open: Callable[[str | None, object], str | None] = lambda _name, _mark: None

@@ -22,7 +22,7 @@ import msgspec
 
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look, NewIntent
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.places import PlaceClaim
 
 
@@ -237,8 +237,8 @@ class Store(ABC):
         Only the call that makes the intent done applies ``changes`` and ``look_in`` (when the reconciler looks for a
         second runtime that may still appear; None: never). Exception: if no ``outcome`` is stored, a later call for the
         same runtime stores its own; the first outcome is final. With a ``lifetime``, the end of the runtime is planned
-        (:mod:`gateway.ports.ends`), and of each surplus one. The runtime id of a done intent never changes: another id
-        is added to ``surplus``, once. Returns the current intent; None if it does not exist.
+        (:mod:`gateway.ports.places`), and of each surplus one. The runtime id of a done intent never changes: another
+        id is added to ``surplus``, once. Returns the current intent; None if it does not exist.
 
         ``known`` is the open intent as its holder has it, which need not be read then unless another holder has written
         it since. A ``spec`` is stored too, as by :meth:`keep_spec`, also if the intent does not exist."""

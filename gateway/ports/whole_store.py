@@ -4,10 +4,8 @@ from abc import ABC
 
 from gateway.ports.audit import AuditStore
 from gateway.ports.data_plane import ReleaseStore, RevocationStore
-from gateway.ports.ends import EndStore
-from gateway.ports.kept_creates import KeptCreateStore
-from gateway.ports.moves import MoveStore
-from gateway.ports.places import PlaceStore
+from gateway.ports.moves import KeptCreateStore, MoveStore
+from gateway.ports.places import EndStore, PlaceStore
 from gateway.ports.principals import OwnerStore, PrincipalStore
 from gateway.ports.store import Store
 

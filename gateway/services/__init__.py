@@ -20,8 +20,7 @@ from gateway.services.moves.context import MoverContext
 from gateway.services.moves.control import MoveControl
 from gateway.services.moves.exporting import ExportService
 from gateway.services.moves.importing import ImportService
-from gateway.services.moves.kept import KeptCreates, KeptReader
-from gateway.services.moves.reading import LiveReader
+from gateway.services.moves.reading import KeptCreates, KeptReader, LiveReader
 from gateway.services.moves.service import MoveService
 from gateway.services.provider_choice import Router
 from gateway.services.provider_history import ProviderHistory

@@ -23,9 +23,8 @@ from gateway.services.access.quotas import Quotas
 from gateway.services.access.rates import RateLimits
 from gateway.services.access.visibility import NO_RUNTIME
 from gateway.services.moves.holding import keys_of
-from gateway.services.moves.map import MoveMap, place_of
+from gateway.services.moves.map import CURRENT_FOR, USED_FOR, MoveMap, place_of
 from gateway.services.moves.permits import WritePermits, is_moving, moved_meanwhile
-from gateway.services.moves.replica import CURRENT_FOR, USED_FOR
 from gateway.services.provider_calls import ProviderCallScope
 from gateway.telemetry.signals import CallSignals
 

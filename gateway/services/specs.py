@@ -16,24 +16,12 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.runtime import ConfigDocument, Runtime
 from gateway.ports.clock import Clock
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.provider import ProviderAdapter
 from gateway.ports.sealing import Sealer, Unreadable
 from gateway.ports.whole_store import WholeStore
 from gateway.services import kept_configs
 from gateway.services.sent_spec import (
-    Spec,
-    SpecKey,
-    config_labels,
-    filled,
-    is_outdated,
-    key_of,
-    labels_of,
-    leaves_out,
-    namespace_at,
-    spec_of,
-)
-from gateway.services.spec_entries import (
     ASK_AGAIN,
     BATCH,
     LARGEST,
@@ -43,9 +31,19 @@ from gateway.services.spec_entries import (
     MEMORY_BYTES,
     REST,
     MadeRuntime,
+    Spec,
     SpecEntry,
+    SpecKey,
     SpecWrite,
     Trouble,
+    config_labels,
+    filled,
+    is_outdated,
+    key_of,
+    labels_of,
+    leaves_out,
+    namespace_at,
+    spec_of,
 )
 
 _ENTRY_BYTES: Final = 400

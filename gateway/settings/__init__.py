@@ -1,10 +1,9 @@
 """Reads the settings file and the environment into typed settings."""
 
 from gateway.settings.access import AuthSettings, GatewayKey, PrincipalSettings
-from gateway.settings.data import DataSettings
 from gateway.settings.document import Problem, SettingsError
 from gateway.settings.limits import CacheSettings, HealthSettings, LimitsSettings, ShutdownSettings
-from gateway.settings.listen import CorsSettings, ListenAddress, parse_listen
+from gateway.settings.listen import CorsSettings, DataSettings, ListenAddress, TlsFault, TlsSettings, parse_listen
 from gateway.settings.loader import LoadedSettings, load_settings, load_store_settings
 from gateway.settings.model import (
     NO_AUTH,
@@ -17,7 +16,6 @@ from gateway.settings.model import (
 )
 from gateway.settings.source import SettingsSource, effective
 from gateway.settings.store import AuditSettings, CreatesSettings, StoreSettings
-from gateway.settings.tls import TlsFault, TlsSettings
 
 __all__ = [
     "NO_AUTH",

@@ -8,7 +8,7 @@ from pydantic import Field, SecretStr, field_validator
 from gateway.domain.access import Limits
 from gateway.ports.policies import RateText, parse_rate
 from gateway.ports.section import Section
-from gateway.settings.extras import require_extra
+from gateway.settings.store import require_extra
 
 _SCHEMES: Final = {"valkey": "redis", "valkeys": "rediss", "redis+unix": "unix", "valkey+unix": "unix"}
 """Schemes that the client spells differently: both servers speak one protocol."""

@@ -1,12 +1,16 @@
-"""Addresses to listen on, as users write them, and the origins whose pages may call the API (CORS)."""
+"""The settings of listeners: addresses as users write them, TLS, origins of web pages (CORS), and the data plane."""
 
 import ipaddress
 import re
+import ssl
 from dataclasses import dataclass
-from typing import Annotated, Final
+from pathlib import Path
+from typing import Annotated, Final, Self
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
+from gateway.ports.sealing import key_bytes
 from gateway.ports.section import Section
 
 _SPLIT: Final = re.compile(r"(?:\[(?P<v6>[^\[\]]+)\]|(?P<host>[^:\[\]]+)):(?P<port>[0-9]{1,5})\Z", re.ASCII)
@@ -84,3 +88,107 @@ class CorsSettings(Section):
 
     origins: list[Origin] = []
     max_age: Annotated[int, Field(ge=0, le=86_400)] = 600
+
+
+File = Annotated[str, Field(min_length=1)]
+
+
+class TlsFault(Exception):
+    """A file cannot be used. ``setting`` is ``cert`` or ``key``."""
+
+    def __init__(self, setting: str, message: str) -> None:
+        super().__init__(message)
+        self.setting = setting
+        self.message = message
+
+
+class TlsSettings(Section):
+    """The certificate of a listener, with those of its issuers, and its private key: files in PEM. Without them the
+    listener speaks plain HTTP."""
+
+    cert: File | None = None
+    key: File | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("give both cert and key, or neither")
+        return self
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {name: Path(file) for name, file in (("cert", self.cert), ("key", self.key)) if file is not None}
+
+    def relative_to(self, folder: Path) -> Self:
+        """These settings with full paths; relative ones start at ``folder``."""
+        return self.model_copy(update={name: str(folder / file) for name, file in self.files.items()})
+
+    def context(self) -> ssl.SSLContext | None:
+        """What a new connection needs, read from the files now; None without TLS. Raises :class:`TlsFault`."""
+        files = self.files
+        if not files:
+            return None
+        for setting, file in files.items():
+            try:
+                file.read_bytes()
+            except OSError as exc:
+                raise TlsFault(setting, f"the file {file} cannot be read: {exc.strerror}") from exc
+        try:
+            ssl.create_default_context(cafile=files["cert"])
+        except ssl.SSLError as exc:
+            raise TlsFault("cert", f"the file {files['cert']} holds no readable certificate in PEM format") from exc
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        context.set_alpn_protocols(["http/1.1"])
+        try:
+            context.load_cert_chain(files["cert"], files["key"], password="")
+        except ssl.SSLError as exc:
+            if exc.reason == "KEY_VALUES_MISMATCH":
+                raise TlsFault("key", f"the key in {files['key']} is not that of the first certificate") from exc
+            raise TlsFault("key", f"the file {files['key']} holds no readable private key in PEM format") from exc
+        return context
+
+
+def _base(value: str) -> str:
+    url = urlsplit(value)
+    if url.scheme not in {"http", "https"} or not url.hostname or url.query or url.fragment or "@" in url.netloc:
+        raise ValueError("this must be an http or https URL with a host, such as https://data.example.com")
+    if url.path.strip("/"):
+        raise ValueError("the URL must have no path: clients of durable runtimes drop it")
+    return value.rstrip("/")
+
+
+class DataSettings(Section):
+    """The listener through which clients reach runtimes. ``public_url`` is its URL as clients see it; None: that of
+    ``listen``. ``origins`` are the web pages that may connect. ``signing_keys`` (32 bytes each in base64, the newest
+    first) encrypt tokens; without them the store's keys do. ``keepalive``: use extends the expiry of a runtime."""
+
+    enabled: bool = False
+    listen: Annotated[str, AfterValidator(lambda text: str(parse_listen(text)))] = "127.0.0.1:8081"
+    public_url: Annotated[str, AfterValidator(_base)] | None = None
+    origins: list[Origin] = []
+    ping_interval: Annotated[float, Field(ge=1, le=3600)] = 15
+    idle_timeout: Annotated[float, Field(ge=1, le=86_400)] = 3600
+    keepalive: bool = False
+    max_connections: Annotated[int, Field(ge=1, le=1_000_000)] = 2000
+    max_body_bytes: Annotated[int, Field(ge=1024, le=1 << 40)] = 1 << 30
+    signing_keys: Annotated[list[SecretStr], Field(max_length=16)] = []
+    tls: TlsSettings = TlsSettings.model_construct()
+
+    @field_validator("signing_keys")
+    @classmethod
+    def _usable(cls, value: list[SecretStr]) -> list[SecretStr]:
+        for key in value:
+            key_bytes(key.get_secret_value())
+        return value
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Self:
+        if self.enabled and self.public_url is None and not self.address.is_loopback:
+            raise ValueError("add public_url, the URL at which clients reach the address of listen")
+        return self
+
+    @property
+    def address(self) -> ListenAddress:
+        return parse_listen(self.listen)

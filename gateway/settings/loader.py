@@ -25,10 +25,10 @@ from gateway.settings.document import (
     suggestion,
 )
 from gateway.settings.environment import apply_environment
+from gateway.settings.listen import TlsFault, TlsSettings
 from gateway.settings.model import NO_AUTH, DialectSettings, HttpSettings, Settings, contradictions, unknown_eras
 from gateway.settings.secret_files import Stamp, stamp, with_secret_files
 from gateway.settings.store import StoreSettings
-from gateway.settings.tls import TlsFault, TlsSettings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 

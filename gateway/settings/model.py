@@ -9,7 +9,6 @@ from gateway.ports.native import Rule
 from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.section import Section
 from gateway.settings.access import AuthSettings, KeyName, ambiguous_principals, issuer_faults
-from gateway.settings.data import DataSettings
 from gateway.settings.document import Path, did_you_mean
 from gateway.settings.limits import (
     CacheSettings,
@@ -19,9 +18,8 @@ from gateway.settings.limits import (
     ShutdownSettings,
     UsageSettings,
 )
-from gateway.settings.listen import CorsSettings, ListenAddress, parse_listen
+from gateway.settings.listen import CorsSettings, DataSettings, ListenAddress, TlsSettings, parse_listen
 from gateway.settings.store import AuditSettings, CreatesSettings, StoreSettings
-from gateway.settings.tls import TlsSettings
 
 NO_AUTH: Final = "none"
 

@@ -1,5 +1,6 @@
 """The settings of the store, of the creates that it records, and of the audit trail. Times are in seconds."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -9,7 +10,13 @@ from pydantic import Field, SecretStr, ValidationInfo, field_serializer, field_v
 from gateway.ports.sealing import key_bytes
 from gateway.ports.section import Section
 from gateway.settings.allow import DURATION
-from gateway.settings.extras import require_extra
+
+
+def require_extra(extra: str, package: str) -> None:
+    """Raise ``ValueError`` if the package of this extra is not installed. It is not imported."""
+    if find_spec(package) is None:
+        raise ValueError(f"{package} is not installed: install runtime-gateway[{extra}]")
+
 
 _SQLITE: Final = "sqlite:///"
 _POSTGRES: Final = ("postgresql://", "postgres://")

@@ -5,7 +5,7 @@ from typing import Final
 
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import Intent, IntentAttempt
-from gateway.ports.ends import PlannedEnd
+from gateway.ports.places import PlannedEnd
 from gateway.storage.sql import Statement, Steps, struct_of
 
 FIRST_LOOK: Final = 10.0

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from gateway.domain.intents import HOLDS_NAME, Actor, Intent, IntentState, LeaseRule, NewIntent, transition
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.places import PlaceClaim
 from gateway.ports.store import (
     NO_CHANGES,
@@ -24,7 +24,7 @@ from gateway.ports.store import (
     Updated,
     Version,
 )
-from gateway.storage import pin_rows, place_rows, spec_rows
+from gateway.storage import kept_create_rows, pin_rows, place_rows
 from gateway.storage.end_rows import plan_of_create
 from gateway.storage.intent_changes import WRITER, change, write
 from gateway.storage.sql import (
@@ -189,7 +189,7 @@ def record_created(
     """See :meth:`gateway.ports.store.Store.record_created`."""
     _check_target_unchanged(changes)
     if spec is not None:
-        yield from spec_rows.keep_spec(spec)
+        yield from kept_create_rows.keep_spec(spec)
     values = {**changes.set(), "runtime_id": runtime_id}
     to, writer = IntentState.DONE, "anyone"
     if known is not None:

@@ -1,12 +1,12 @@
-"""The creates of runtimes: in the rows of done intents, and copied from there when those are purged."""
+"""The creates of runtimes: in the rows of done intents, and copied from there when those are purged. Their specs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
-from gateway.ports.kept_creates import StoredCreate
-from gateway.storage.sql import Statement, Steps, struct_of
+from gateway.ports.moves import StoredCreate, StoredSpec
+from gateway.storage.sql import Part, Statement, Steps, placeholders, struct_of
 
 _FIELDS: Final = "provider, runtime_id, scope, kind, name, namespace, intent_id, principal, created_at, request"
 _OF_INTENT: Final = _FIELDS.replace("intent_id", "id")
@@ -86,4 +86,34 @@ def keep_config(provider: str, runtime_id: str, scope: str, sealed: bytes) -> St
 def drop_kept_create(provider: str, runtime_id: str) -> Steps[None]:
     """Replace the create of a runtime by the note that the runtime was deleted."""
     yield Statement(_DROP, (provider, runtime_id))
+    return None
+
+
+_PUT_SPEC: Final = (
+    "INSERT INTO specs (namespace, runtime_id, sealed, kept_at) VALUES ($1, $2, $3, {now})"
+    " ON CONFLICT (namespace, runtime_id) DO UPDATE SET sealed = excluded.sealed, kept_at = excluded.kept_at"
+)
+_DELETE_SPEC: Final = "DELETE FROM specs WHERE namespace = $1 AND runtime_id = $2"
+
+
+def keep_spec(spec: StoredSpec) -> Part[None]:
+    """Insert or replace the spec of a runtime."""
+    yield Statement(_PUT_SPEC, spec, changed="kept_at")
+    return None
+
+
+def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, bytes]]:
+    """The stored specs of these runtimes."""
+    if not runtime_ids:
+        return {}
+    rows = yield Statement(
+        "SELECT runtime_id, sealed FROM specs WHERE namespace = $1"
+        f" AND runtime_id IN ({placeholders(len(runtime_ids), 2)})",
+        (namespace, *runtime_ids),
+    )
+    return {runtime_id: bytes(sealed) for runtime_id, sealed in rows}
+
+
+def drop_spec(namespace: str, runtime_id: str) -> Steps[None]:
+    yield Statement(_DELETE_SPEC, (namespace, runtime_id))
     return None

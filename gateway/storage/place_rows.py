@@ -1,7 +1,7 @@
-"""The places of owners with limits. Places are taken under the lock of the owner's row, so that all replicas together
-take as many as there are. It is the last lock that a transaction acquires."""
+"""The places of owners with limits, and releases of instances. Places are taken under the lock of the owner's row, so
+that all replicas together take as many as there are. It is the last lock that a transaction acquires."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from gateway.domain.intents import Intent, NewIntent
@@ -124,3 +124,28 @@ def _inserted(place: Place) -> Statement:
 
 def _places(rows: Sequence[Row]) -> list[Place]:
     return [struct_of(Place, row, running=bool) for row in rows]
+
+
+KEPT: Final = 60.0
+"""Seconds for which a release is kept."""
+
+_RELEASED: Final = (
+    "INSERT INTO releases (runtime_id, writer, released_at) VALUES ($1, $2, {now})"
+    " ON CONFLICT (runtime_id) DO UPDATE SET writer = excluded.writer, released_at = excluded.released_at"
+)
+_OTHERS: Final = "SELECT runtime_id, released_at FROM releases WHERE writer <> $1 AND released_at > (SELECT {now}) - $2"
+_DELETE_OLD: Final = "DELETE FROM releases WHERE released_at <= (SELECT {now}) - $1"
+
+
+def add_releases(runtime_ids: Collection[str], writer: str) -> Steps[None]:
+    """Record releases, in one order in all processes, so that they never wait for each other in a circle."""
+    for runtime_id in sorted(runtime_ids):
+        yield Statement(_RELEASED, (runtime_id, writer))
+    yield Statement(_DELETE_OLD, (KEPT,))
+    return None
+
+
+def releases_of_others(writer: str, within: float) -> Steps[Mapping[str, float]]:
+    """The releases of other processes."""
+    rows = yield Statement(_OTHERS, (writer, within))
+    return {row[0]: row[1] for row in rows}

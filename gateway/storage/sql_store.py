@@ -19,9 +19,7 @@ from gateway.storage import (
     kept_create_rows,
     move_rows,
     place_rows,
-    release_rows,
     relocation_rows,
-    spec_rows,
     spellings,
     upkeep,
 )
@@ -112,9 +110,9 @@ class SqlStore(WholeStore):
         known = await self._read(lambda: spellings.known_spellings(api, address))
         return known or await self._write(lambda: spellings.register_spelling(api, base_url, own_paths))
 
-    keep_spec = _writes(spec_rows.keep_spec)
-    specs = _reads(spec_rows.specs)
-    drop_spec = _writes(spec_rows.drop_spec)
+    keep_spec = _writes(kept_create_rows.keep_spec)
+    specs = _reads(kept_create_rows.specs)
+    drop_spec = _writes(kept_create_rows.drop_spec)
     acquire_leadership = _writes(upkeep.acquire_leadership)
     purge = _writes(upkeep.purge)
     access_version = _reads(access_rows.version)
@@ -134,8 +132,8 @@ class SqlStore(WholeStore):
     assign_owner = _writes(access_rows.assign_owner)
     forget_owner = _writes(access_rows.forget_owner)
     revoke = _writes(access_rows.revoke)
-    add_releases = _writes(release_rows.add)
-    releases = _reads(release_rows.of_others)
+    add_releases = _writes(place_rows.add_releases)
+    releases = _reads(place_rows.releases_of_others)
     plan_end = _writes(end_rows.plan)
     planned_end = _reads(end_rows.end_of)
     planned_ends = _reads(end_rows.ends)

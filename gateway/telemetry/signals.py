@@ -1,4 +1,4 @@
-"""What use cases report, as log lines and metrics. Log lines contain ids, metrics never do."""
+"""What use cases report, as log lines and metrics. Log lines contain ids and codes, never what a runtime holds."""
 
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -11,7 +11,8 @@ from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import UNSETTLED, Intent, IntentState
 from gateway.domain.values import Operation
 from gateway.ports.audit import AuditEvent
-from gateway.ports.ends import PlannedEnd
+from gateway.ports.moves import StoredItem, StoredMove
+from gateway.ports.places import PlannedEnd
 from gateway.ports.store import Counts, DecisionRecord
 from gateway.ports.transport import Call
 from gateway.telemetry.logs import Event, Logger, log_bug
@@ -266,3 +267,30 @@ class CreateSignals(Signals):
             provider_runtime_id=intent.runtime_id,
             **more,
         )
+
+
+class MoveSignals:
+    """Reports how moves and their items change."""
+
+    def __init__(self, logger: Logger) -> None:
+        self._logger = logger
+
+    def changed(self, move: StoredMove) -> None:
+        """The mover has changed the state of a move."""
+        self._logger.info(Event.MOVE_CHANGED, move=move.id, state=move.state.value)
+
+    def item(self, item: StoredItem, problem: str | None) -> None:
+        """A runtime was switched, or brought back, or could not be. ``problem`` is the code of the error."""
+        log = self._logger.info if problem is None else self._logger.warning
+        log(
+            Event.RUNTIME_MOVED,
+            move=item.move_id,
+            runtime_id=item.runtime_id,
+            state=item.state.value,
+            target_id=item.target_runtime_id,
+            code=problem,
+        )
+
+    def failed(self, error: Exception) -> None:
+        """The work on a move ended because of a bug in the gateway."""
+        log_bug(self._logger, error, detail="a move was interrupted")

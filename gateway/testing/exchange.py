@@ -1,9 +1,12 @@
-"""The types of an emulator's routes: the call, the answer and the refusal."""
+"""The types of an emulator's routes (call, answer, refusal), the rules for bodies, and personalities: the choices where
+the behaviour of the provider is not known."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ValidationError
 
 from gateway.testing.recording import parse_json
 from gateway.testing.waiting import Unseen
@@ -93,3 +96,34 @@ class Route:
     method: str
     path: str
     handle: Callable[[Call], Answer]
+
+
+def _integral(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Integer = Annotated[int, BeforeValidator(_integral)]
+"""An integer as JSON Schema defines it: ``1.0`` is one; in a strict model ``true`` is not."""
+
+
+def fault(body: Any, model: type[BaseModel]) -> str | None:
+    """The first fault of a body, None for a valid one."""
+    try:
+        model.model_validate(body)
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        return f"{'.'.join(map(str, first['loc'])) or 'the body'} is not valid: {first['msg']}"
+    return None
+
+
+def personality_of(choices: Mapping[str, tuple[str, ...]], chosen: Mapping[str, str] | None) -> Mapping[str, str]:
+    """The value of every personality in ``choices``: the one in ``chosen``, else the first, which is the default.
+
+    Raises ``ValueError`` for a name or a value that ``choices`` does not have.
+    """
+    chosen = chosen or {}
+    for name, value in chosen.items():
+        if value not in choices.get(name, ()):
+            offered = "; ".join(f"{known}: {', '.join(values)}" for known, values in choices.items())
+            raise ValueError(f"this emulator has no personality {name}={value}; it has {offered or 'none'}")
+    return {name: chosen.get(name, values[0]) for name, values in choices.items()}

@@ -59,9 +59,9 @@ VIOLATIONS = {
         "adapters.durable.emulator.world -> gateway.services.fleet",
     ),
     "an emulator shares a word with its adapter": (
-        "adapters/bctrl/emulator/checks.py",
+        "adapters/bctrl/emulator/__init__.py",
         "import adapters.bctrl.wire",
-        "adapters.bctrl.emulator.checks -> adapters.bctrl.wire",
+        "adapters.bctrl.emulator -> adapters.bctrl.wire",
     ),
     "an emulator reads the plugin of its adapter": (
         "adapters/bctrl_browsers/emulator/checks.py",

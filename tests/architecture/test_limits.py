@@ -24,7 +24,7 @@ from gateway.ports.redaction import MAX_DETAIL as MAX_DETAIL_SHOWN
 from gateway.services.access.administration import MAX_KEYS
 from gateway.services.list_cursors import _MAX_CURSOR
 from gateway.services.participants import FILL_PAGES
-from gateway.services.spec_entries import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
+from gateway.services.sent_spec import LAST_WRITES, MAX_WAITING, MEMORY_BYTES
 from gateway.settings import Settings
 from gateway.storage.sqlite import _WAITING
 from gateway.upstream.http1.connection import MAX_INTERIM

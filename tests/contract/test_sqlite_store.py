@@ -14,7 +14,7 @@ import pytest
 
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.store import Inserted
 from gateway.storage.sql import RetryTransaction, Rollback, Statement, Steps
 from gateway.storage.sqlite import SqliteStore

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from adapters.durable.emulator import far_ends
-from adapters.durable.emulator.runtime_server import RuntimeServer
+from adapters.durable.emulator.far_ends import RuntimeServer
 from tests.faults.callers import session
 from tests.faults.conftest import StoreLocation
 from tests.faults.eventually import eventually

@@ -1,4 +1,5 @@
-"""A real HTTP server that behaves like bctrl's workspaces API, as far as its behaviour is known (README.md)."""
+"""A real HTTP server that behaves like bctrl's workspaces API, as far as its behaviour is known (README.md). The rules
+for the body of a create are written down independently of what the adapter sends."""
 
 import hmac
 import secrets
@@ -7,17 +8,56 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
-from adapters.bctrl.emulator.checks import Create
-from gateway.testing.bodies import fault
 from gateway.testing.emulator import Emulator
-from gateway.testing.exchange import Answer, Call, Made, Refusal, Route, timestamp
-from gateway.testing.personality import personality_of
+from gateway.testing.exchange import Answer, Call, Integer, Made, Refusal, Route, fault, personality_of, timestamp
 from gateway.testing.recording import parse_json
 from gateway.testing.state_file import StateFile
+
+
+class Body(BaseModel):
+    """Base of the body's objects. Undocumented members are not a fault."""
+
+    model_config = ConfigDict(strict=True, alias_generator=to_camel)
+
+
+class Proxy(Body):
+    type: Literal["http", "socks5"]
+    host: str
+    port: Integer
+    username: str = ""
+    password: str = ""
+
+
+class Config(Body):
+    humanize: bool = False
+    humanize_persona_id: Integer = 0
+    solve_captchas: bool = False
+    proxy: Proxy | None = None
+
+
+class ProfileLaunch(Body):
+    mode: Literal["profile"]
+    profile_id: Annotated[str, Field(pattern=r"(?i)^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
+
+class EphemeralLaunch(Body):
+    mode: Literal["ephemeral"]
+    extension_ids: list[str] = []
+    config: Config = Config()
+
+
+class Create(Body):
+    alias: str
+    kind: Literal["browser"]
+    driver: Literal["puppeteer", "playwright", "selenium", "stagehand"] = "playwright"
+    launch: Annotated[ProfileLaunch | EphemeralLaunch, Field(discriminator="mode")] = EphemeralLaunch(mode="ephemeral")
+
 
 PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {
     "live_alias": ("conflict", "return", "second"),

@@ -8,11 +8,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from pydantic import Field, SecretStr
 
-from adapters.bctrl_browsers.constrained import refused_members
 from adapters.bctrl_browsers.mapping import CONNECTIONS
-from adapters.bctrl_browsers.marker import check_unmarked
-from adapters.bctrl_browsers.native import NativeCreate, proxy_secrets
-from adapters.bctrl_browsers.options import Options, check_proxy
+from adapters.bctrl_browsers.native import NativeCreate, check_unmarked, proxy_secrets
+from adapters.bctrl_browsers.options import Options, check_proxy, refused_members
 from adapters.bctrl_browsers.wire import API_VERSION
 from gateway.domain.constraint_rules import refuse
 from gateway.domain.errors import FieldError, InvalidRequest, ValidationFailed

@@ -19,7 +19,7 @@ from adapters.bctrl_browsers.dialect.bodies import (
     wait_of,
 )
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, shown
-from adapters.bctrl_browsers.marker import marked, marks_in
+from adapters.bctrl_browsers.native import marked, marks_in
 from adapters.bctrl_browsers.options import Option
 from gateway.domain.validation import optional, validate
 from gateway.domain.values import Operation

@@ -37,8 +37,7 @@ from adapters.bctrl_browsers.dialect.flat_bodies import (
     summary,
 )
 from adapters.bctrl_browsers.dialect.forwarding import Calls, adapter_of, below, document
-from adapters.bctrl_browsers.marker import marked, marks_in
-from adapters.bctrl_browsers.native import NativeAnswer
+from adapters.bctrl_browsers.native import NativeAnswer, marked, marks_in
 from adapters.bctrl_browsers.wire import Status
 from gateway.domain.errors import GatewayError, NotFound, StateConflict, ValidationFailed
 from gateway.domain.runtime import Runtime

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal
 
 from adapters.bctrl_browsers.dialect.bodies import Name
-from adapters.bctrl_browsers.marker import check_unmarked
+from adapters.bctrl_browsers.native import check_unmarked
 from adapters.bctrl_browsers.options import NetworkTraffic, Option, check_proxy
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.runtime import Runtime

@@ -15,9 +15,7 @@ from adapters.bctrl_browsers.emulator.chromium import find
 from adapters.bctrl_browsers.emulator.far_ends import Chromium, FarEnds
 from adapters.bctrl_browsers.emulator.flat import FlatEra, flat_errors
 from adapters.bctrl_browsers.emulator.world import DEFAULT_SPACE, Browser, new_id
-from gateway.testing.bodies import fault
-from gateway.testing.exchange import Answer, Call, Made, Route, timestamp
-from gateway.testing.personality import personality_of
+from gateway.testing.exchange import Answer, Call, Made, Route, fault, personality_of, timestamp
 from gateway.testing.state_file import StateFile
 
 PERSONALITIES: Final[Mapping[str, tuple[str, ...]]] = {"names": ("unique", "free"), "keys": ("remembered", "forgotten")}

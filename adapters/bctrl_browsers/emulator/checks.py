@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from gateway.testing.bodies import Integer
+from gateway.testing.exchange import Integer
 
 
 def _proxy_url(value: str) -> str:

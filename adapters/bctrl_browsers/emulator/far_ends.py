@@ -12,9 +12,15 @@ from typing import Any, Final
 
 from aiohttp import ClientError, ClientSession, web
 
-from adapters.bctrl_browsers.emulator.chromium import PORT_FILE, address_in, arguments, proxy_of, unsupported
+from adapters.bctrl_browsers.emulator.chromium import (
+    PORT_FILE,
+    address_in,
+    arguments,
+    logging_in,
+    proxy_of,
+    unsupported,
+)
 from adapters.bctrl_browsers.emulator.front import STUB, Front
-from adapters.bctrl_browsers.emulator.proxy_login import logging_in
 from adapters.bctrl_browsers.emulator.world import Browser, World
 from gateway.testing.processes import first, own_folder, watched
 

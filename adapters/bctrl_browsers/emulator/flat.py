@@ -15,8 +15,7 @@ from aiohttp import hdrs, web
 from adapters.bctrl_browsers.emulator.account import Account
 from adapters.bctrl_browsers.emulator.checks import FlatBody
 from adapters.bctrl_browsers.emulator.world import Browser, Run
-from gateway.testing.bodies import fault
-from gateway.testing.exchange import Answer, Call, Route, timestamp
+from gateway.testing.exchange import Answer, Call, Route, fault, timestamp
 
 _PREFIX: Final = "/v1/runtimes"
 _SAME: Final = ("autoUpgrade", "forceOpenShadowRoots", "headless", "networkTraffic", "proxy", "webRtcProxyOnly")

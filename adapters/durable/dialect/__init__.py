@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Final
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
 from adapters.durable.dialect import bodies
-from adapters.durable.dialect.account_routes import LOOKUPS
+from adapters.durable.dialect.account_routes import LOOKUPS, distinct_accounts, may_see, serving
 from adapters.durable.dialect.errors import native_error
 from adapters.durable.dialect.forwarding import (
     PROLONGING,
@@ -20,13 +20,13 @@ from adapters.durable.dialect.forwarding import (
     find,
     issued_token,
     keep_lifetime,
+    list_part,
+    moved,
     project_key,
     read_alone,
     shown,
     target_of,
 )
-from adapters.durable.dialect.runtimes import list_part, moved
-from adapters.durable.dialect.unclaimed import PRESETS, SLASHES, forwarded
 from adapters.durable.mapping import capability_body, encode, reference, start_body, unmarked
 from gateway.domain.config import RuntimeConfig
 from gateway.domain.constraint_rules import require_allowed, start_with_bounds
@@ -38,7 +38,57 @@ from gateway.ports.context import RequestContext
 from gateway.ports.dialect import Dialect, DialectAnswer, DialectRequest, DialectRoute, DialectTarget, Forwarded
 from gateway.ports.dialect_lists import Parts
 from gateway.ports.error_mapping import unreadable
+from gateway.ports.native import Rules
 from gateway.ports.provider import Created
+
+PRESETS: Final = {
+    "reads": (
+        "GET /api/v1/org/*/sandboxes/**",
+        "GET /api/v1/org/*/capabilities/**",
+        "GET /api/v1/org/*/credits/**",
+        "GET /api/v1/org/*/ws/*/sessions/**",
+    )
+}
+"""What users of the client need daily beside the routes, by the name of the preset."""
+
+SLASHES: Final = Rules(["* /api/v1/org/*/capabilities/**"])
+"""The client encodes the slash in ``ORGANIZATION/NAME`` of a capability."""
+
+
+async def forwarded(
+    dialect: Dialect, segments: Sequence[str], _request: DialectRequest, ctx: RequestContext
+) -> Forwarded:
+    """Where such a request goes. The runtime in a path has to be one that the caller may see; so has, for a caller that
+    sees only a part of the provider, the runtime of a sandbox."""
+    _api, _version, *below = segments
+    match below:
+        case ["org", org, "ws", workspace, *rest]:
+            target = target_of(dialect.gateway, dialect.prefix, org, workspace, ctx)
+            if of_runtime := rest[:1] == ["runtimes"] and len(rest) > 1:
+                target, rest[1] = moved(dialect.gateway, target, rest[1], ctx)
+            adapter = durable(target.adapter)
+            if of_runtime:
+                view = dialect.gateway.view(adapter, ctx)
+                async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
+                    ref, _ = await find(adapter, target.scope, rest[1], view, call)
+                ctx.runtime_id = format_runtime_id(adapter.name, adapter.format_reference(ref))
+                rest[1] = ref.provider_id
+            org, _, workspace = target.scope.partition("/")
+            return Forwarded(adapter, ["org", org, "ws", workspace, *rest], of_runtime=of_runtime)
+        case ["org", org, "sandboxes", sandbox, *rest] if ctx.principal.sees_part and sandbox != "usage":
+            for adapter, known_as in serving(dialect, org, ctx):
+                async with dialect.gateway.call_scope(adapter, Operation.GET, ctx) as call:
+                    if await may_see(dialect, adapter, known_as, sandbox, ctx, call):
+                        return Forwarded(adapter, ["org", known_as, "sandboxes", sandbox, *rest], of_runtime=True)
+            raise NotFound("Sandbox not found")
+        case ["org", org, *rest]:
+            adapter, org = next(serving(dialect, org, ctx))
+            return Forwarded(adapter, ["org", org, *rest])
+    found = list(distinct_accounts(dialect, ctx))
+    if len(found) != 1:
+        raise NotFound("This gateway has no provider of this API, or several accounts there.")
+    return Forwarded(found[0], below)
+
 
 _RUNTIMES: Final = "/api/v1/org/{org}/ws/{workspace}/runtimes"
 _RUNTIME: Final = _RUNTIMES + "/{runtime}"

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from adapters.durable import wire
 from adapters.durable.adapter import DurableAdapter
+from adapters.durable.calls import FIND_PAGES, MAX_LIMIT
 from adapters.durable.dialect.bodies import in_native_names, parse_project
 from adapters.durable.dialect.forwarding import API, accounts, durable, json_response, read, read_alone, target_of
-from adapters.durable.listing import FIND_PAGES, MAX_LIMIT
 from adapters.durable.mapping import encode
 from gateway.domain.constraint_rules import require_allowed_project
 from gateway.domain.errors import GatewayError, NotFound, PermissionDenied, ProviderBadResponse

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Final, TypeVar
 import msgspec
 from pydantic import BaseModel, Field
 
+from adapters.durable.calls import MAX_LIMIT
 from adapters.durable.dialect.errors import location
-from adapters.durable.listing import MAX_LIMIT
 from adapters.durable.mapping import CREATE_FIELDS, START_FIELDS, STATES
 from adapters.durable.wire import any_json
 from gateway.domain.errors import FieldError, GatewayError, ValidationFailed, pointer

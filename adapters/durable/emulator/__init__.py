@@ -14,14 +14,12 @@ from typing import Final
 from aiohttp import web
 
 from adapters.durable.emulator import checks
-from adapters.durable.emulator.capabilities import CapabilityRoutes
 from adapters.durable.emulator.far_ends import FarEnds
-from adapters.durable.emulator.lifecycle import LifecycleRoutes
+from adapters.durable.emulator.lifecycle import CapabilityRoutes, LifecycleRoutes
 from adapters.durable.emulator.lookups import LookupRoutes
 from adapters.durable.emulator.platform import Platform
 from adapters.durable.emulator.world import Project, Runtime, State, Workspace, digest
-from gateway.testing.exchange import Answer, Call, Made, Route
-from gateway.testing.personality import personality_of
+from gateway.testing.exchange import Answer, Call, Made, Route, personality_of
 from gateway.testing.state_file import StateFile
 
 WORKSPACE: Final = "/api/v1/org/{org}/ws/{workspace}"

@@ -19,7 +19,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from gateway.testing.bodies import Integer
+from gateway.testing.exchange import Integer
 
 _UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _KINDS: Final = {"literal_error": "enum", "model_type": "dict_type", "model_attributes_type": "dict_type"}

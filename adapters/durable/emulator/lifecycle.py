@@ -1,10 +1,12 @@
-"""The emulated platform's verbs, which change a runtime between idle, running and paused."""
+"""The emulated platform's verbs, and its capability bindings. Every capability exists in every version."""
 
+import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from adapters.durable.emulator import checks
 from adapters.durable.emulator.platform import Platform
-from adapters.durable.emulator.world import Instance, Runtime
+from adapters.durable.emulator.world import LATEST, Binding, Instance, Runtime, digest, stable_uuid
 from gateway.testing.exchange import Answer, Call, Route, timestamp
 
 
@@ -68,3 +70,88 @@ class LifecycleRoutes:
     def _changed(self, runtime: Runtime, call: Call) -> Answer:
         runtime.updated_at = self._platform.now()
         return self._platform.answer(runtime, call)
+
+
+class CapabilityRoutes:
+    """Routes that install, list, update, remove and resolve bindings."""
+
+    def __init__(self, platform: Platform) -> None:
+        self._platform = platform
+
+    def routes(self, base: str) -> Iterable[Route]:
+        """The routes below ``base``, the path of a runtime's capabilities."""
+        yield Route("list_capabilities", "GET", base, self._list)
+        yield Route("install_capability", "POST", base, self._install)
+        yield Route("resolve_capabilities", "GET", base + "/resolved", self._resolved)
+        yield Route("update_capability", "PATCH", base + "/{binding}", self._update)
+        yield Route("remove_capability", "DELETE", base + "/{binding}", self._remove)
+
+    def _list(self, call: Call) -> Answer:
+        runtime = self._platform.find(call)
+        return Answer(body={"items": [_as_json(binding) for binding in runtime.bindings.values()]})
+
+    def _install(self, call: Call) -> Answer:
+        body = self._platform.checked(call, checks.Install)
+        runtime = self._platform.find(call, change=True)
+        same = any(binding.name == body.name for binding in runtime.bindings.values())
+        if same and not call.repeated:
+            raise self._platform.refuse(409, "The capability is installed already", "already_exists_error")
+        binding = Binding(str(uuid.uuid4()), body.name, body.version or LATEST)
+        runtime.bindings[binding.id] = binding
+        return Answer(201, _as_json(binding))
+
+    def _update(self, call: Call) -> Answer:
+        body = self._platform.checked(call, checks.Patch).model_dump(exclude_unset=True)
+        _, binding = self._binding(call)
+        for name, value in body.get("flags", {}).items():
+            if value is None:
+                binding.flags.pop(name, None)
+            else:
+                binding.flags[name] = value
+        binding.enabled = body.get("enabled", binding.enabled)
+        binding.version = body.get("version", binding.version)
+        return Answer(body=_as_json(binding))
+
+    def _remove(self, call: Call) -> Answer:
+        runtime, binding = self._binding(call)
+        del runtime.bindings[binding.id]
+        return Answer(204)
+
+    def _binding(self, call: Call) -> tuple[Runtime, Binding]:
+        runtime = self._platform.find(call, change=True)
+        binding = runtime.bindings.get(call.path["binding"].lower())
+        if binding is None:
+            raise self._platform.refuse(404, "Capability binding not found")
+        return runtime, binding
+
+    def _resolved(self, call: Call) -> Answer:
+        runtime = self._platform.find(call)
+        capabilities = [
+            {
+                "name": binding.name,
+                "version": binding.version,
+                "artifact_digest": binding.artifact,
+                "artifact_s3_prefix": f"capabilities/{call.path['org']}/{binding.name}/{binding.version}/",
+                "runtime_digest": digest([binding.artifact, binding.flags]),
+                "flags": binding.flags,
+            }
+            for binding in runtime.bindings.values()
+            if binding.enabled
+        ]
+        combined = digest([capability["runtime_digest"] for capability in capabilities])
+        return Answer(body={"runtime_digest": combined, "capabilities": capabilities})
+
+
+def _as_json(binding: Binding) -> dict[str, Any]:
+    return {
+        "id": binding.id,
+        "artifact_id": stable_uuid("artifact", binding.name, binding.version),
+        "capability_name": binding.name,
+        "version": binding.version,
+        "enabled": binding.enabled,
+        "flags": dict(binding.flags),
+        "component_counts": {"agents": 1, "tools": 3},
+        "description": f"The capability {binding.name}",
+        "latest_version": LATEST,
+        "source": "registry",
+    }

@@ -15,7 +15,7 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Feature, Operation
 from gateway.ports.context import RequestContext
-from gateway.ports.ends import EndStore, PlannedEnd
+from gateway.ports.places import EndStore, PlannedEnd
 from gateway.services.access.lifetimes import can_stop, lives
 from gateway.services.fleet import Fleet, Provider
 from gateway.telemetry.signals import LifetimeSignals

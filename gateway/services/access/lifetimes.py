@@ -17,7 +17,7 @@ from gateway.domain.errors import PermissionDenied, StoreUnavailable
 from gateway.domain.runtime import Runtime
 from gateway.domain.values import Feature, State
 from gateway.ports.clock import Clock
-from gateway.ports.ends import EndStore, PlannedEnd
+from gateway.ports.places import EndStore, PlannedEnd
 from gateway.ports.provider import ProviderAdapter
 
 MAX_SHOWN: Final = 10_000

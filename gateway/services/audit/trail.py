@@ -20,7 +20,7 @@ from gateway.domain.runtime import Model
 from gateway.ports.audit import AuditEvent, AuditOutcome, AuditQuery, AuditStore, GatewayAction, new_event_id
 from gateway.ports.clock import Clock
 from gateway.ports.context import RequestContext
-from gateway.ports.ends import PlannedEnd
+from gateway.ports.places import PlannedEnd
 from gateway.services.intents.records import rfc3339
 from gateway.storage.audit_journal import AuditJournal
 from gateway.telemetry.signals import AuditSignals

@@ -18,7 +18,7 @@ from gateway.ports.store import Changes, Stale, Updated, Version
 from gateway.services.intents.context import CreateContext
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.spec_entries import MadeRuntime
+from gateway.services.sent_spec import MadeRuntime
 
 T = TypeVar("T")
 

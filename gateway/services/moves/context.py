@@ -20,13 +20,11 @@ from gateway.services.fleet import Fleet, Provider
 from gateway.services.intents import IntentService
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.holding import keys_of
-from gateway.services.moves.kept import KeptCreates, KeptReader
-from gateway.services.moves.planned import PlannedItem, request_of
-from gateway.services.moves.progress import LostLease, MovingItem, Waits, problem_of
-from gateway.services.moves.reading import LiveReader
+from gateway.services.moves.planned import LostLease, MovingItem, PlannedItem, Waits, problem_of, request_of
+from gateway.services.moves.reading import KeptCreates, KeptReader, LiveReader
 from gateway.services.moves.runtimes import MovedRuntimes, Place
 from gateway.services.specs import SpecKeeper
-from gateway.telemetry.moves import MoveSignals
+from gateway.telemetry.signals import MoveSignals
 
 MAX_TRIES: Final = 60
 """How often a step that fails for now is tried before the runtime counts as failed."""

@@ -20,8 +20,7 @@ from gateway.domain.moves import (
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.context import MoverContext, Run
 from gateway.services.moves.mover import CANCEL, PAUSE, concurrently, items_of
-from gateway.services.moves.planned import item_view, unsealed
-from gateway.services.moves.progress import problem_of
+from gateway.services.moves.planned import item_view, problem_of, unsealed
 from gateway.services.moves.rollback import Rollback, RollbackOptions
 from gateway.services.moves.service import MoveService
 from gateway.services.moves.worker import with_details

@@ -18,11 +18,10 @@ from gateway.services.fleet import Provider
 from gateway.services.intents import CreateCommand, document_of
 from gateway.services.moves.context import MoverContext, Run, target_of
 from gateway.services.moves.holding import Hold
-from gateway.services.moves.planned import PlannedItem, sealed, unsealed
-from gateway.services.moves.progress import MovingItem, Step
+from gateway.services.moves.planned import MovingItem, PlannedItem, Step, sealed, unsealed
 from gateway.services.moves.runtimes import Place, differing_bindings, has_compute
 from gateway.services.provider_choice import Target, fit
-from gateway.services.spec_entries import MadeRuntime
+from gateway.services.sent_spec import MadeRuntime
 
 
 class TargetCreator:

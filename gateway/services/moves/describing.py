@@ -25,10 +25,9 @@ from gateway.services.moves.documents import carried, changes, merged
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.planned import PlannedBinding, PlannedItem
 from gateway.services.moves.reading import SourceFacts, SourceReader
-from gateway.services.moves.recreating import PASSWORD, recreated, semantics_of
+from gateway.services.moves.recreating import PASSWORD, carry_state, place_saved_state, recreated, semantics_of
 from gateway.services.moves.references import Mapped, References
 from gateway.services.moves.runtimes import waits_until_idle
-from gateway.services.moves.saved_states import carry_state, place_saved_state
 from gateway.services.provider_choice import Target, fit
 
 _RUNS: Final = frozenset({State.STARTING, State.RUNNING})

@@ -14,9 +14,9 @@ from gateway.ports.context import RequestContext
 from gateway.ports.sealing import Sealer
 from gateway.services.fleet import Fleet
 from gateway.services.listing import ListQuery, ListService
+from gateway.services.moves.documents import with_references
 from gateway.services.moves.reading import SourceFacts, SourceReader
 from gateway.services.moves.recreating import recreated
-from gateway.services.moves.secret_references import with_references
 
 AT_ONCE: Final = 8
 """Runtimes of an export that are read at the same time."""

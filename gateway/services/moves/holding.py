@@ -9,7 +9,7 @@ from typing import Final
 from gateway.domain.errors import StoreUnavailable
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore
-from gateway.services.moves.progress import LostLease, Waits
+from gateway.services.moves.planned import LostLease, Waits
 
 HOLD: Final = 15.0
 """Seconds after which the rows are free again if the mover has died."""

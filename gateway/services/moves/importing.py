@@ -26,11 +26,11 @@ from gateway.domain.runtime import CapabilityBinding
 from gateway.domain.validation import validate
 from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
-from gateway.ports.kept_creates import KeptCreateStore, StoredCreate
+from gateway.ports.moves import KeptCreateStore, StoredCreate
 from gateway.ports.sealing import Sealer
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.moves.kept import UNREACHABLE, ImportedCreate, cell_of_import
-from gateway.services.moves.secret_references import filled
+from gateway.services.moves.documents import filled
+from gateway.services.moves.reading import UNREACHABLE, ImportedCreate, cell_of_import
 from gateway.services.moves.service import MoveService
 
 AT_ONCE: Final = 8

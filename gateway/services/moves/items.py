@@ -14,8 +14,7 @@ from gateway.ports.moves import StoredItem
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
 from gateway.services.moves.creating import TargetCreator, create_of
 from gateway.services.moves.holding import Hold, holding, keys_of, new_work
-from gateway.services.moves.planned import sealed, unsealed
-from gateway.services.moves.progress import LostLease, MovingItem, Step, Waits, problem_of
+from gateway.services.moves.planned import LostLease, MovingItem, Step, Waits, problem_of, sealed, unsealed
 from gateway.services.moves.runtimes import Place, waits_until_idle
 
 _ENDS_TRIED: Final = 3

@@ -10,8 +10,8 @@ from gateway.domain.moves import ItemState, MoveState
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.moves.context import MoverContext, Run
 from gateway.services.moves.items import ItemMover
-from gateway.services.moves.progress import Step
-from gateway.services.moves.replica import ANNOUNCED_FOR
+from gateway.services.moves.map import ANNOUNCED_FOR
+from gateway.services.moves.planned import Step
 from gateway.services.moves.worker import with_details
 
 EVERY: Final = 5.0

@@ -14,8 +14,7 @@ from gateway.domain.values import WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore
 from gateway.services.moves.holding import new_work
-from gateway.services.moves.map import MoveMap
-from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR
+from gateway.services.moves.map import ANNOUNCED_FOR, CURRENT_FOR, MoveMap
 
 MARGIN: Final = 5.0
 """Seconds for which a write counts as under way after its deadline: what was sent may arrive a little later."""

@@ -1,7 +1,9 @@
-"""Plans a move: reads the runtimes of the source in pages, and stores what the move of each would do."""
+"""Plans a move: reads the runtimes of the source in pages, stores what the move of each would do, and sums up what does
+not go with them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -9,7 +11,7 @@ import msgspec
 from gateway.domain import errors
 from gateway.domain.access import Principal
 from gateway.domain.ids import RuntimeRef
-from gateway.domain.moves import Blocker, ItemState, MoveState
+from gateway.domain.moves import Blocker, CreateMove, ItemState, MoveState
 from gateway.domain.ownership import outward
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
@@ -18,12 +20,42 @@ from gateway.ports.sealing import Sealer, Unreadable
 from gateway.services.fleet import Fleet, Provider
 from gateway.services.moves.adopted import AdoptedRuntimes
 from gateway.services.moves.describing import Describer, MoveBetween, config_labels, selects
-from gateway.services.moves.kept import KeptCreates
+from gateway.services.moves.documents import shown
 from gateway.services.moves.map import MoveMap
-from gateway.services.moves.planned import MoveDetails, PlannedItem, details_of, request_of, sealed
-from gateway.services.moves.reading import SourceFacts
+from gateway.services.moves.planned import MoveDetails, PlannedItem, details_of, item_view, request_of, sealed, unsealed
+from gateway.services.moves.reading import KeptCreates, SourceFacts
+from gateway.services.moves.recreating import semantics_of
 from gateway.services.moves.source_pages import BATCH, Found, SourcePages
-from gateway.services.moves.summary import digest_of, side_effects
+
+
+async def digest_of(request: CreateMove, items: AsyncIterable[StoredItem], sealer: Sealer) -> str:
+    """The digest of a plan: over everything that it shows, and the creates without their secrets."""
+    digest = hashlib.sha256(_canonical(shown(request.model_dump(mode="json"))))
+    async for item in items:
+        if item.state is not ItemState.SKIPPED:
+            planned = unsealed(item, sealer)
+            view = item_view(item, planned, request.target.provider)
+            digest.update(_canonical([view, shown(planned.create), planned.bindings]))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def side_effects(between: MoveBetween, scopes: Sequence[str], principals: Iterable[Principal]) -> Iterator[str]:
+    """What stays in the account of the source, and who does not see the runtimes any longer."""
+    source, target = between.source, between.target
+    semantics = semantics_of(source.adapter)
+    if semantics is not None and semantics.account:
+        yield f"Not moved from the account of {source.name}: {'; '.join(semantics.account)}."
+    for principal in principals:
+        for scope in scopes:
+            goes_to = between.target_scope(scope)
+            if principal.sees(source.name, scope) and not principal.sees(target.name, goes_to):
+                yield f"The principal {principal.name} may use {source.name}, but not {target.name} in {goes_to}."
+                break
+
+
+def _canonical(document: object) -> bytes:
+    return msgspec.json.encode(document, order="sorted")
+
 
 AT_ONCE: Final = 8
 """Runtimes that are read at the same time."""

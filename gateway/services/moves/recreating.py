@@ -1,12 +1,13 @@
-"""The create that would make a runtime again at its source, from what is known of it."""
+"""The create that would make a runtime again at its source, from what is known of it, or at the target from a saved
+state."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from gateway.domain.runtime import Launch, Runtime
-from gateway.domain.values import Kind
+from gateway.domain.values import CreateFeature, Kind
 from gateway.ports.provider import ProviderAdapter
-from gateway.ports.semantics import DeclaresSemantics, ProviderSemantics
+from gateway.ports.semantics import DeclaresSemantics, ProviderSemantics, SupportsStateExport
 from gateway.services.moves.reading import SourceFacts
 
 _LAUNCH: Final = ("extension_ids", "humanize", "humanize_persona_id", "solve_captchas")
@@ -100,3 +101,33 @@ def _excluded(runtime: Runtime, where: str) -> bool:
     if where.startswith("#/launch/"):
         return launch is not None and launch.profile_id is not None
     return where == "#/runtime_limit_seconds" and runtime.instance_id is not None
+
+
+def carry_state(
+    create: dict[str, Any], runtime: Runtime, source: ProviderAdapter[Any], *, runs: bool, waits: bool
+) -> bool:
+    """Let the create start from the state of the runtime, in the same account, if its API has that. ``waits``: the move
+    waits for the end of the run. Returns whether all of the state is carried: what a run has not saved is not."""
+    semantics = semantics_of(source)
+    if not isinstance(semantics, SupportsStateExport):
+        return False
+    saved = semantics.saved_state(runtime, ended=waits)
+    for name, value in semantics.start_from(saved).items() if saved is not None else ():
+        create[name] = {**(create.get(name) or {}), **value}
+    return saved is not None and (waits or not runs)
+
+
+def place_saved_state(create: dict[str, Any], target: ProviderAdapter[Any], *, usable: bool) -> bool:
+    """Name a saved state as the target does, or leave it out if it is not ``usable`` there. Returns whether the create
+    starts from one."""
+    launch, semantics = create.get("launch") or {}, semantics_of(target)
+    if launch.get("mode") != "profile":
+        return False
+    saved = launch.get("profile_id") if usable else None
+    if saved and CreateFeature.LAUNCH_PROFILE in target.features:
+        return True
+    create["launch"] = {"mode": "ephemeral"}
+    members = semantics.start_from(saved) if saved and semantics is not None else {}
+    for name, value in members.items():
+        create[name] = {**(create.get(name) or {}), **value}
+    return bool(members)

@@ -1,30 +1,118 @@
-"""Brings the runtimes of a move back to their sources, which take their ids again (docs/moves.md)."""
+"""Brings the runtimes of a move back to their sources, which take their ids again, and compares what has changed at the
+target since the switch (docs/moves.md)."""
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 
 from gateway.domain.config import RuntimeConfig
+from gateway.domain.differences import config_of
 from gateway.domain.errors import NotFound, RuntimeReplaced, StateConflict, StoreUnavailable
 from gateway.domain.ids import RuntimeRef
 from gateway.domain.lifecycle import is_live
-from gateway.domain.moves import ItemState, MoveState
-from gateway.domain.runtime import Runtime
+from gateway.domain.moves import Change, ItemState, MoveState
+from gateway.domain.requests import CreateRequest
+from gateway.domain.runtime import CapabilityBinding, ConfigDocument, Runtime
 from gateway.domain.values import Feature, State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import StoredItem, StoredMove
 from gateway.services.fleet import Provider
-from gateway.services.moves.comparing import Divergence, diverged
 from gateway.services.moves.context import MoverContext, Run, context_of, guarded, relocation_of, target_of
 from gateway.services.moves.creating import create_of
-from gateway.services.moves.documents import merged
+from gateway.services.moves.documents import changes, merged
 from gateway.services.moves.holding import Hold, holding, keys_of
 from gateway.services.moves.items import ItemMover
 from gateway.services.moves.mover import EVERY, announced, concurrently, finish, items_of
-from gateway.services.moves.planned import PlannedBinding, PlannedItem, unsealed
-from gateway.services.moves.progress import LostLease, MovingItem, Step, problem_of
-from gateway.services.moves.runtimes import Place
+from gateway.services.moves.planned import (
+    LostLease,
+    MovingItem,
+    PlannedBinding,
+    PlannedItem,
+    Progress,
+    Step,
+    problem_of,
+    unsealed,
+)
+from gateway.services.moves.runtimes import MovedRuntimes, Place, differing_bindings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Divergence:
+    """A runtime at the target, and what of it has changed since the switch. ``patch`` is what has changed in its
+    config, as a JSON Merge Patch."""
+
+    runtime: Runtime
+    bindings: Sequence[PlannedBinding]
+    patch: Mapping[str, Any]
+    config: Sequence[Change]
+    capabilities: Sequence[Change]
+    state: Sequence[Change]
+
+    @property
+    def changes(self) -> list[Change]:
+        """All of it."""
+        return [*self.config, *self.capabilities, *self.state]
+
+
+async def diverged(
+    runtimes: MovedRuntimes,
+    at: Place,
+    planned: PlannedItem,
+    request: CreateRequest,
+    progress: Progress,
+    ctx: RequestContext,
+) -> Divergence:
+    """Compare a runtime with what it was at the switch. Raises as any read does."""
+    runtime = await runtimes.read(at, ctx)
+    patch, config = _config(config_of(request), await runtimes.config(at, ctx), progress)
+    known = await runtimes.bindings(at, ctx)
+    state = []
+    if progress.state not in {None, runtime.state.value}:
+        state.append(Change(pointer="#/state", from_=progress.state, to=runtime.state.value))
+    return Divergence(
+        runtime=runtime,
+        bindings=[PlannedBinding(one.name, one.version, one.enabled, one.flags) for one in known],
+        patch=patch,
+        config=config,
+        capabilities=_capabilities(planned.bindings, known) if planned.knows_bindings else [],
+        state=state,
+    )
+
+
+def _config(
+    made: RuntimeConfig | None, known: ConfigDocument | None, progress: Progress
+) -> tuple[Mapping[str, Any], list[Change]]:
+    if known is None or known.config_digest == progress.config_digest:
+        return {}, []
+    before = {} if made is None else made.model_dump(exclude_none=True)
+    after = RuntimeConfig.model_validate(known.config).model_dump(exclude_none=True)
+    found = changes({"config": before}, {"config": after})
+    digests = Change(pointer="#/config", from_=progress.config_digest, to=known.config_digest)
+    return patch_of(before, after), found or [digests]
+
+
+def _capabilities(wanted: Sequence[PlannedBinding], known: Sequence[CapabilityBinding]) -> list[Change]:
+    before = {one.name: one.version for one in wanted}
+    after = {one.name: one.version for one in known}
+    names = {where: where.rpartition("/")[2] for where in differing_bindings(wanted, known)}
+    return [Change(pointer=where, from_=before.get(name), to=after.get(name)) for where, name in names.items()]
+
+
+def patch_of(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON Merge Patch (RFC 7396) that makes one document of another."""
+    patch: dict[str, Any] = {name: None for name in before if name not in after}
+    for name, value in after.items():
+        old = before.get(name)
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            if inner := patch_of(old, value):
+                patch[name] = inner
+        elif old != value or name not in before:
+            patch[name] = value
+    return patch
+
 
 _RUNS = frozenset({State.STARTING, State.RUNNING})
 

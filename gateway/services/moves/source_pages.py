@@ -13,10 +13,9 @@ from gateway.domain.runtime import Runtime
 from gateway.domain.values import Operation, State
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet, Provider
-from gateway.services.moves.kept import UNREACHABLE, KeptCreates
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.planned import MoveDetails
-from gateway.services.moves.reading import SourceFacts
+from gateway.services.moves.reading import UNREACHABLE, KeptCreates, SourceFacts
 
 BATCH: Final = 100
 """Runtimes of a page."""

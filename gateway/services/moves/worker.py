@@ -12,9 +12,9 @@ from gateway.domain.errors import InternalError, StoreUnavailable
 from gateway.domain.moves import Blocker, MoveState
 from gateway.ports.clock import Clock
 from gateway.ports.moves import MoveStore, StoredMove
-from gateway.services.moves.progress import LostLease
+from gateway.services.moves.planned import LostLease
 from gateway.services.waiting.places import Pausing
-from gateway.telemetry.moves import MoveSignals
+from gateway.telemetry.signals import MoveSignals
 
 LEASE: Final = 10.0
 """Seconds after which another replica takes the moves of one that has died."""

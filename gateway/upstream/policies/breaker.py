@@ -13,8 +13,8 @@ from gateway.ports.transport import (
     UpstreamRequest,
     UpstreamResponse,
     WorkStatus,
+    WrappingTransport,
 )
-from gateway.ports.wrapping import WrappingTransport
 from gateway.upstream.policies.breaker_state import Circuit, State
 
 _PROVIDER_FAULTS: Final = frozenset({"refused", "dns", "tls", "timeout", "disconnected", "cut_short", "unreadable"})

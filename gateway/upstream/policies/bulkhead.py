@@ -15,8 +15,8 @@ from gateway.ports.transport import (
     UpstreamRequest,
     UpstreamResponse,
     WorkStatus,
+    WrappingTransport,
 )
-from gateway.ports.wrapping import WrappingTransport
 from gateway.upstream.policies.breaker import circuit_open
 from gateway.upstream.policies.breaker_state import Circuit
 from gateway.upstream.policies.bulkhead_slots import SlotPool, Wait

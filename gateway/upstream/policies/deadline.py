@@ -6,8 +6,15 @@ from typing import Final
 
 from gateway.domain.values import TRAITS, Operation
 from gateway.ports.clock import Clock
-from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import (
+    Call,
+    Phase,
+    Transport,
+    TransportFailure,
+    UpstreamRequest,
+    UpstreamResponse,
+    WrappingTransport,
+)
 from gateway.upstream.deadlines import Deadlines
 
 GRACE: Final = 0.05

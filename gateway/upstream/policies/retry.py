@@ -9,8 +9,15 @@ from gateway.domain.values import TRAITS, Operation, WorkClass
 from gateway.ports.clock import Clock
 from gateway.ports.error_mapping import retry_after_seconds
 from gateway.ports.policies import RetrySettings
-from gateway.ports.transport import Call, Phase, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import (
+    Call,
+    Phase,
+    Transport,
+    TransportFailure,
+    UpstreamRequest,
+    UpstreamResponse,
+    WrappingTransport,
+)
 
 _NEVER_CONNECTED: Final = frozenset({"refused", "dns", "timeout", "disconnected"})
 _READS_ONLY: Final = frozenset({"timeout", "disconnected"})

@@ -5,8 +5,7 @@ from typing import Any
 
 from aiohttp import web
 
-from adapters.bctrl_browsers.emulator.chromium import Proxy
-from adapters.bctrl_browsers.emulator.proxy_login import logging_in
+from adapters.bctrl_browsers.emulator.chromium import Proxy, logging_in
 from gateway.testing.processes import running
 
 PROXY = Proxy("http://p.test:1", "user", "word")

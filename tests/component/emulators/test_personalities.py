@@ -4,7 +4,7 @@ import pytest
 
 from adapters.registry import discover
 from gateway.ports.plugin import AdapterPlugin
-from gateway.testing.personality import personality_of
+from gateway.testing.exchange import personality_of
 
 CHOICES = {"names": ("unique", "free"), "keys": ("remembered", "forgotten")}
 PLUGINS = list(discover().values())

@@ -20,12 +20,11 @@ from gateway.ports.provider import ProviderAdapter
 from gateway.ports.transport import Call
 from gateway.services.fleet import Fleet
 from gateway.services.moves.describing import Describer, MoveBetween
-from gateway.services.moves.kept import KeptCreates
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.planned import MoveDetails, PlannedItem, sealed_request, unsealed
 from gateway.services.moves.planner import Planner
-from gateway.services.moves.reading import LiveReader
-from gateway.services.spec_entries import MadeRuntime
+from gateway.services.moves.reading import KeptCreates, LiveReader
+from gateway.services.sent_spec import MadeRuntime
 from gateway.services.specs import SpecKeeper
 from gateway.testing.emulator import EMULATOR, Emulator
 from gateway.testing.processes import running

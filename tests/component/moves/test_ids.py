@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from gateway.services.moves.replica import USED_FOR
+from gateway.services.moves.map import USED_FOR
 from gateway.settings import CacheSettings
 from tests.component.moves.moving import Moving, relocation
 from tests.component.whole_gateway import Gateway, whole_gateway

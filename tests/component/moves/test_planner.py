@@ -12,12 +12,11 @@ from gateway.domain.intents import namespace_of
 from gateway.domain.moves import ItemState, MoveState
 from gateway.domain.runtime import Runtime
 from gateway.ports.context import RequestContext
-from gateway.ports.kept_creates import StoredCreate
-from gateway.ports.moves import Relocations, StoredItem
+from gateway.ports.moves import Relocations, StoredCreate, StoredItem
 from gateway.services.fleet import Provider
 from gateway.services.moves import source_pages
-from gateway.services.moves.kept import ImportedCreate, cell_of_import
 from gateway.services.moves.planned import details_of
+from gateway.services.moves.reading import ImportedCreate, cell_of_import
 from gateway.testing.faults import parse_rules
 from tests.component.moves.ends import SCOPES, Ends, two_ends
 from tests.contract.store.moves import GONE

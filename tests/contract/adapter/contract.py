@@ -18,8 +18,7 @@ from gateway.domain.pages import ListFilter, ProviderQuery
 from gateway.domain.runtime import ENCODER, PARTS, Runtime
 from gateway.domain.values import State, is_uuid
 from gateway.ports.provider import Deduplication, SupportsDelete
-from gateway.ports.transport import Call, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import Call, UpstreamRequest, UpstreamResponse, WrappingTransport
 from tests.contract.adapter.abilities import AbilityContract
 from tests.contract.adapter.creates import CreateContract
 from tests.contract.adapter.failures import FailureContract

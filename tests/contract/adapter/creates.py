@@ -9,8 +9,14 @@ from gateway.domain.errors import AlreadyExists, GatewayError, UnsupportedFeatur
 from gateway.domain.runtime import ENCODER, Runtime
 from gateway.domain.values import Kind, Operation, State
 from gateway.ports.provider import Created, Deduplication, Seen, SupportsReset, SupportsStop, WireCreate
-from gateway.ports.transport import Call, Transport, TransportFailure, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import (
+    Call,
+    Transport,
+    TransportFailure,
+    UpstreamRequest,
+    UpstreamResponse,
+    WrappingTransport,
+)
 from tests.contract.adapter.failures import PAGE, READS
 from tests.contract.adapter.subject import Subject, expecting
 

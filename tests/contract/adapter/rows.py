@@ -8,8 +8,7 @@ import msgspec
 from gateway.domain.errors import ProviderBadResponse
 from gateway.domain.pages import ListFilter, ProviderQuery, UnreadableRow
 from gateway.domain.values import Operation
-from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import Call, Transport, UpstreamRequest, UpstreamResponse, WrappingTransport
 from tests.contract.adapter.subject import Subject, expecting, pages
 
 _CANARY: Final = "hunter2-of-an-odd-row"

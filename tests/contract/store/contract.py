@@ -11,7 +11,7 @@ import pytest
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Actor, IntentState
 from gateway.ports.intent_query import IntentQuery
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.store import Conflict, ConflictReason, Decision, Inserted, Version
 from tests.contract.store.access import AccessContract
 from tests.contract.store.audit import AuditContract

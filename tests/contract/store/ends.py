@@ -1,4 +1,4 @@
-"""The part of the store contract about planned ends (:mod:`gateway.ports.ends`)."""
+"""The part of the store contract about planned ends (:mod:`gateway.ports.places`)."""
 
 import asyncio
 

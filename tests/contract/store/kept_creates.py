@@ -3,7 +3,7 @@
 import msgspec
 
 from gateway.domain.intents import IntentState
-from gateway.ports.kept_creates import StoredCreate
+from gateway.ports.moves import StoredCreate
 from gateway.ports.store import Changes
 from tests.contract.store.subject import HERE, StoreSubject
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.intents import Actor, IntentState, Look
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.ports.store import Changes, Decision, Stale, Version
 from tests.contract.store.subject import HERE, LEASE, StoreSubject, begun, bring, create, current, moved
 

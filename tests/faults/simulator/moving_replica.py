@@ -15,9 +15,9 @@ from gateway.ports.context import RequestContext
 from gateway.services import Services
 from gateway.services.fleet import Fleet
 from gateway.services.intents import CreateContext, IntentService, PayloadSealer, Reconciler, TargetResolver
+from gateway.services.moves.map import MoveReplica
 from gateway.services.moves.mover import Mover
 from gateway.services.moves.permits import WritePermits
-from gateway.services.moves.replica import MoveReplica
 from gateway.services.moves.rollback import Rollback
 from gateway.services.moves.worker import MoveWorker
 from tests.faults.simulator.moving_ends import End, MovableRuntimes

@@ -8,7 +8,7 @@ import pytest
 from pydantic import SecretStr
 from ruamel.yaml import YAML
 
-from gateway.cli.intent_documents import STATES
+from gateway.cli.intents import STATES
 from gateway.domain.ids import b64url
 from gateway.domain.intents import Actor, Intent, IntentAttempt, IntentState, Look
 from gateway.ports.store import Changes, Store, Version

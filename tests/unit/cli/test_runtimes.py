@@ -150,7 +150,7 @@ def test_pages_that_a_provider_repeats_are_read_until_the_gateway_reports_it(
 def test_pages_without_a_new_runtime_under_new_cursors_end_the_list(
     gateway: ScriptedGateway, run: Run, monkeypatch: pytest.MonkeyPatch, repeated: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(import_module("gateway.cli.pages"), "_MOST_WITHOUT_NEW", 3)
+    monkeypatch.setattr(import_module("gateway.cli.output"), "_MOST_WITHOUT_NEW", 3)
     first = page(runtime(), cursor="c")
     pages = [page(cursor="a"), page(cursor="b"), first, *({**repeated, "next_cursor": cursor} for cursor in "de")]
     for each in (*pages, page()):

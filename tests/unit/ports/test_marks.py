@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.ports.marks import unmarked
+from gateway.ports.redaction import unmarked
 
 WITHIN = ("items", "config", "metadata", "labels")
 

@@ -11,7 +11,7 @@ from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import ConfigDocument, DurablePart, Runtime
 from gateway.domain.values import State
 from gateway.services.listing import ListedPage, ListQuery, ListService
-from gateway.services.spec_entries import MadeRuntime
+from gateway.services.sent_spec import MadeRuntime
 from gateway.services.specs import SpecKeeper
 from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, context, create, fleet_of
 from tests.unit.services.test_specs import Kept

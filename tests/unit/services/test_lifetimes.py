@@ -13,7 +13,7 @@ from gateway.domain.requests import KeepaliveRequest, StartRequest
 from gateway.domain.runtime import DurablePart, Instance, Runtime
 from gateway.domain.values import State
 from gateway.ports.context import RequestContext
-from gateway.ports.ends import PlannedEnd
+from gateway.ports.places import PlannedEnd
 from gateway.services.access.lifetime_ends import EVERY, LifetimeEnder
 from gateway.services.access.lifetimes import Lifetimes
 from gateway.services.fleet import Fleet

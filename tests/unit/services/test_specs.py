@@ -13,13 +13,12 @@ from gateway.domain.intents import namespace_of
 from gateway.domain.pages import ListFilter
 from gateway.domain.runtime import BrowserPart, ConfigDocument, DurablePart, Launch, Runtime
 from gateway.domain.values import State
-from gateway.ports.kept_creates import StoredSpec
+from gateway.ports.moves import StoredSpec
 from gateway.services import kept_configs
 from gateway.services import specs as kept
 from gateway.services.lifecycle import LifecycleService
 from gateway.services.listing import ListQuery, ListService
-from gateway.services.sent_spec import key_of
-from gateway.services.spec_entries import MadeRuntime
+from gateway.services.sent_spec import MadeRuntime, key_of
 from gateway.services.specs import SpecKeeper, Trouble
 from gateway.storage.sealing import Keyring, new_key
 from tests.contract.store.subject import begun

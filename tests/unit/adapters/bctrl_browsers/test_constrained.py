@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from adapters.bctrl_browsers.constrained import refused_members
+from adapters.bctrl_browsers.options import refused_members
 from gateway.settings.allow import AllowSettings
 
 ALLOWED = AllowSettings.model_validate(

@@ -7,7 +7,7 @@ import pytest
 
 from adapters.bctrl_browsers.dialect.bodies import check_update, native_create, native_member
 from adapters.bctrl_browsers.dialect.flat_bodies import FlatCreate, FlatUpdate, current_body
-from adapters.bctrl_browsers.marker import marked, marks_in, unmarked
+from adapters.bctrl_browsers.native import marked, marks_in, unmarked
 from adapters.bctrl_browsers.wire import MARKER
 from gateway.domain.errors import ValidationFailed
 from gateway.domain.requests import CreateBrowser

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.durable.listing import FIND_PAGES
+from adapters.durable.calls import FIND_PAGES
 from gateway.domain.errors import GatewayError, NotFound, ProviderBadResponse, ValidationFailed
 from gateway.services.dialects import DialectRule
 from tests.unit.adapters.durable.dialect_caller import DialectCaller, locations

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from adapters.durable.dialect.runtimes import EMPTY_PAGES
+from adapters.durable.dialect.forwarding import EMPTY_PAGES
 from gateway.domain.access import Principal
 from gateway.domain.errors import AlreadyExists, GatewayError, NotFound, OutcomeUnknown, ValidationFailed
 from gateway.ports.context import RequestContext

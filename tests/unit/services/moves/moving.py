@@ -13,8 +13,7 @@ from gateway.services.moves.context import MoverContext
 from gateway.services.moves.describing import Describer
 from gateway.services.moves.map import MoveMap
 from gateway.services.moves.mover import Mover
-from gateway.services.moves.planned import sealed, sealed_request
-from gateway.services.moves.progress import MovingItem, Progress
+from gateway.services.moves.planned import MovingItem, Progress, sealed, sealed_request
 from gateway.services.moves.reading import LiveReader
 from gateway.services.moves.rollback import Rollback
 from gateway.services.moves.runtimes import MovedRuntimes

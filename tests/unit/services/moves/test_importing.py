@@ -16,8 +16,8 @@ from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.ports.moves import Relocations
 from gateway.services.moves.importing import ImportService
-from gateway.services.moves.kept import KeptCreates
 from gateway.services.moves.planned import details_of, request_of
+from gateway.services.moves.reading import KeptCreates
 from gateway.services.moves.recreating import recreated
 from gateway.services.moves.service import MoveService
 from tests.contract.store.moves import GONE

@@ -10,9 +10,15 @@ from gateway.domain.ids import RuntimeRef
 from gateway.domain.intents import namespace_of
 from gateway.domain.runtime import CapabilityBinding, ConfigDocument
 from gateway.domain.values import State
-from gateway.ports.kept_creates import StoredCreate
-from gateway.services.moves.kept import ImportedCreate, KeptCreates, KeptReader, cell_of_import
-from gateway.services.moves.reading import LiveReader, SourceFacts
+from gateway.ports.moves import StoredCreate
+from gateway.services.moves.reading import (
+    ImportedCreate,
+    KeptCreates,
+    KeptReader,
+    LiveReader,
+    SourceFacts,
+    cell_of_import,
+)
 from gateway.services.moves.recreating import recreated
 from gateway.services.specs import SpecKeeper
 from gateway.storage.sealing import Keyring, new_key

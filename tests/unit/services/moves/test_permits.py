@@ -12,8 +12,8 @@ from gateway.ports.moves import Relocations
 from gateway.ports.transport import Attempt, Call, Phase
 from gateway.services.fleet import Fleet
 from gateway.services.moves.holding import new_work
+from gateway.services.moves.map import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
 from gateway.services.moves.permits import LATE, MARGIN, WritePermits
-from gateway.services.moves.replica import ANNOUNCED_FOR, CURRENT_FOR, MoveReplica
 from tests.contract.store.moves import GONE, ITEM, KEYS, MOVE
 from tests.unit.services.access.test_replication import ManualClock, Store
 from tests.unit.services.fakes import DurableLike

@@ -12,8 +12,7 @@ from gateway.domain.moves import MoveState
 from gateway.ports.moves import Relocation, Relocations
 from gateway.services.access.directory import Directory
 from gateway.services.access.replication import EVERY, PAUSE, AccessReplica
-from gateway.services.moves.map import MoveMap
-from gateway.services.moves.replica import SAVED_AFTER, SAVED_EVERY, MoveReplica
+from gateway.services.moves.map import SAVED_AFTER, SAVED_EVERY, MoveMap, MoveReplica
 from gateway.storage import relocation_file
 from gateway.storage.relocation_file import RelocationFile
 from tests.contract.store.moves import GONE, ITEM, KEYS, MOVE

@@ -7,8 +7,8 @@ import pytest
 from gateway.domain.errors import ProviderUnavailable, StoreUnavailable
 from gateway.domain.moves import ItemState
 from gateway.domain.values import State
-from gateway.services.moves.comparing import patch_of
 from gateway.services.moves.documents import merged
+from gateway.services.moves.rollback import patch_of
 from tests.unit.services.moves.moving import Scene
 from tests.unit.upstream.policies.simulation import simulated
 

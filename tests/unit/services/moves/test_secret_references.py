@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from gateway.services.moves.secret_references import filled, with_references
+from gateway.services.moves.documents import filled, with_references
 from gateway.storage.sealing import Keyring, new_key
 
 SEALER = Keyring([new_key()])

@@ -10,7 +10,7 @@ from gateway.domain.moves import MoveState
 from gateway.ports.moves import StoredMove
 from gateway.services.moves.worker import LEASE, MoveWorker
 from gateway.telemetry.logs import make_logger
-from gateway.telemetry.moves import MoveSignals
+from gateway.telemetry.signals import MoveSignals
 from tests.contract.store.moves import MOVE
 from tests.memory_store import MemoryDatabase, MemoryStore
 from tests.unit.services.moves.loop_clock import LoopTime, loop_time

@@ -10,8 +10,7 @@ import pytest
 from gateway.domain.values import Operation, WorkClass
 from gateway.ports.policies import PolicySettings
 from gateway.ports.provider_settings import ProviderSettings
-from gateway.ports.transport import Phase, Transport, TransportFailure, UpstreamResponse
-from gateway.ports.wrapping import WrappingTransport
+from gateway.ports.transport import Phase, Transport, TransportFailure, UpstreamResponse, WrappingTransport
 from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.policies import guarded
