@@ -133,7 +133,6 @@ def _text(value: Any) -> str | None:
 
 
 def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that a response other than a success means."""
     refused_create = operation is Operation.CREATE and 400 <= response.status < 500
     envelope = read_envelope(response.body, any_object=refused_create)
     if envelope is None:

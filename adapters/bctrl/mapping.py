@@ -74,7 +74,6 @@ class Reader:
         self._actions = {state: encoded_actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
-        """The runtime in the response to a call on one runtime."""
         return self._to_domain(_RUNTIME.decode(body), _RAW.decode(body), scope)
 
     def runtimes(self, body: bytes, scope: str, call: Call) -> PageRead[None, Runtime]:

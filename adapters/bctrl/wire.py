@@ -63,8 +63,6 @@ class Summary(Incoming, frozen=True, kw_only=True):
 
 
 class Runtime(Incoming, frozen=True, kw_only=True):
-    """A runtime, in every response that contains one."""
-
     id: UUID
     alias: str
     kind: str
@@ -103,7 +101,6 @@ class Workspaces(Incoming, frozen=True, kw_only=True):
 
 
 def members(struct: type[msgspec.Struct]) -> frozenset[str]:
-    """The JSON names of a struct's fields."""
     return frozenset(struct.__struct_encode_fields__)
 
 

@@ -108,7 +108,6 @@ CODES: Final = frozenset(code for _, _, code in _CODES)
 
 
 def reason_key(reason_class: str) -> str:
-    """The table key of a ``reasonClass``."""
     return f"reason:{reason_class}"
 
 
@@ -176,7 +175,6 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def error_of(provider: str, operation: Operation, response: UpstreamResponse) -> GatewayError:
-    """The error that a response other than a success means."""
     envelope = read_envelope(response.body)
     if envelope is None:
         return unrecognized_response_error(provider, operation, response)

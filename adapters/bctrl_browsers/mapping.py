@@ -140,7 +140,6 @@ class Reader:
         self._actions = {state: encoded_actions(features, state) for state in State}
 
     def runtime(self, body: bytes, scope: str) -> Runtime:
-        """The browser in the response to a call on one browser."""
         return self.seen(body, scope).runtime
 
     def seen(self, body: bytes, scope: str) -> Seen:

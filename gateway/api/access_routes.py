@@ -24,8 +24,6 @@ _BY_NAME: Final = {parameter.name: parameter for parameter in KEY_PARAMETERS}
 
 
 class AccessHandlers:
-    """As :class:`gateway.api.handlers.Handlers`."""
-
     def __init__(self, administration: AccessAdministration, bodies: BodyReader) -> None:
         self._administration = administration
         self._bodies = bodies

@@ -63,8 +63,6 @@ AUDIT_PARAMETERS: Final = (
 
 
 class AuditHandlers:
-    """As :class:`gateway.api.handlers.Handlers`."""
-
     def __init__(self, trail: AuditTrail) -> None:
         self._trail = trail
 

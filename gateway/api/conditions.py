@@ -15,7 +15,6 @@ _OPAQUE: Final = re.compile(r'"[^"]*"')
 
 
 def entity_tag(representation: bytes) -> str:
-    """The strong entity tag of a response body."""
     return f'"{sha256(representation).hexdigest()[:32]}"'  # (SHA-256 has hardware support)
 
 

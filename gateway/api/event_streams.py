@@ -41,8 +41,6 @@ _COMMENT: Final = b":\n\n"
 
 
 class EventStreams:
-    """The handler of event streams."""
-
     def __init__(self, calls: WaitingCalls, cors: Cors, moves: MoveService) -> None:
         self._calls = calls
         self._cors = cors

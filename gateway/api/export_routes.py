@@ -34,8 +34,6 @@ _PAGE: Final = 100
 
 
 class ExportHandlers:
-    """As :class:`gateway.api.handlers.Handlers`."""
-
     def __init__(self, exports: ExportService, imports: ImportService, bodies: BodyReader, cors: Cors) -> None:
         self._exports = exports
         self._imports = imports

@@ -22,8 +22,6 @@ from gateway.services.moves.service import MoveService
 
 
 class MoveHandlers:
-    """As :class:`gateway.api.handlers.Handlers`."""
-
     def __init__(self, moves: MoveService, control: MoveControl, bodies: BodyReader) -> None:
         self._moves = moves
         self._control = control

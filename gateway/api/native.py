@@ -39,7 +39,6 @@ _PROXY_STATUS: Final = istr("Proxy-Status")
 
 
 def register_native(native: "NativeCalls", endpoints: Endpoints) -> None:
-    """Add the pass-through."""
     handler = endpoints.bind_raw(NATIVE, NATIVE, ROUTE, native.forward, permission=Permission.NATIVE, bounded=False)
     for path in ("/native", "/native/{target:.*}"):
         endpoints.routes.add(path, {"*": handler})
@@ -136,8 +135,6 @@ _addresses: Final = lru_cache(64)(NativeAddresses)
 
 @dataclass(slots=True, eq=False, repr=False)
 class _NativeTarget:
-    """The provider's own API."""
-
     _provider: PassThrough
     _addresses: NativeAddresses
 

@@ -53,7 +53,6 @@ _ANY_REQUEST: Final[tuple[type[GatewayError], ...]] = (
 
 @cache
 def openapi_json() -> bytes:
-    """The document as it is served."""
     return msgspec.json.encode(openapi_document())
 
 

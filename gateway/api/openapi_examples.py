@@ -11,12 +11,10 @@ _REQUEST_ID: Final = "0b6f3c1e-5f0a-4f5c-9c57-0f6f4a3d2b11"
 
 
 def examples() -> dict[str, Any]:
-    """A problem of each code."""
     return {cls.code: _example(cls, STATIC["error_examples"][cls.code]) for cls in error_classes()}
 
 
 def example_of(cls: type[GatewayError], route: Route) -> dict[str, Any]:
-    """A problem of this class as the call can have it."""
     members = _members(cls, route)
     return {"$ref": f"#/components/examples/{cls.code}"} if members is None else _example(cls, members)
 

@@ -28,7 +28,6 @@ def with_additions(runtime: Runtime, response: Runtime) -> Runtime:
 
 
 def without(runtime: Runtime, members: Iterable[str]) -> Runtime:
-    """The runtime for a response that leaves out some of its members."""
     return msgspec.structs.replace(runtime, **dict.fromkeys(members, msgspec.UNSET))
 
 
@@ -40,12 +39,10 @@ def as_json(model: Any, caller: Principal) -> bytes:
 def json_response(
     model: Any, ctx: RequestContext, *, status: int = 200, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """A response with ``model`` as JSON, as the caller may see it."""
     return raw_json_response(as_json(model, ctx.principal), status=status, headers=headers)
 
 
 def raw_json_response(body: bytes, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
-    """A response with JSON that is already encoded."""
     return web.Response(status=status, body=body, headers={hdrs.CONTENT_TYPE: JSON, **(headers or {})})
 
 

@@ -39,8 +39,6 @@ _READY_WITHIN: Final = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The assembled parts."""
-
     replica: AccessReplica
     administration: AccessAdministration
     tokens: Tokens

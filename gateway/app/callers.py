@@ -17,12 +17,10 @@ def principals_by_digest(settings: Settings) -> Mapping[bytes, Principal] | None
 
 
 def issuers(settings: Settings) -> Sequence[JwtSettings]:
-    """The issuers whose tokens are accepted."""
     return settings.auth.jwt if isinstance(settings.auth, AuthSettings) else ()
 
 
 def changed_principals(before: Settings, after: Settings) -> list[str]:
-    """The names of the principals that were added, removed or have other keys or rights."""
     old, new = (
         set(one.auth.digests_by_principal().items()) if isinstance(one.auth, AuthSettings) else set()
         for one in (before, after)

@@ -90,5 +90,4 @@ for _command in (*LIFECYCLE_COMMANDS, runtime_config, capabilities):
 
 
 def main() -> None:
-    """Run the command line and exit with its exit code."""
     cli(prog_name="runtime-gateway")

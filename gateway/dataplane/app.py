@@ -91,7 +91,6 @@ class _Handler:
         self._clock = clock
 
     async def close(self, _app: web.Application) -> None:
-        """Close the connections to runtimes."""
         await self._origins.close()
 
     async def forward(self, request: web.Request, ctx: RequestContext) -> web.StreamResponse:

@@ -32,8 +32,6 @@ from gateway.services.waiting.hub import RuntimeHub
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """All use cases of one fleet."""
-
     create: CreateService
     listing: ListService
     usage: UsageService

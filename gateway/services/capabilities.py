@@ -20,8 +20,6 @@ from gateway.services.lost_verb_responses import earlier_attempt_ambiguous, is_a
 
 
 class CapabilityService:
-    """Lists, installs, updates and removes bindings."""
-
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
@@ -97,7 +95,6 @@ class CapabilityService:
                 raise
 
     async def resolved(self, runtime_id: str, ctx: RequestContext) -> ResolvedCapabilities:
-        """What the enabled bindings resolve to."""
         provider, adapter, ref = self._resolve(runtime_id, ctx)
         async with self._fleet.call_scope(provider, Operation.RESOLVE_CAPABILITIES, ctx) as call:
             await require_visible(self._fleet.owners, provider, ref, ctx, call)

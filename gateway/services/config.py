@@ -37,8 +37,6 @@ def etag_of(document: ConfigDocument) -> str:
 
 
 class ConfigService:
-    """Reads and replaces configs."""
-
     def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None) -> None:
         """``specs`` stores the labels of new configs."""
         self._fleet = fleet

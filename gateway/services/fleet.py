@@ -134,7 +134,6 @@ class Fleet:
         return iter(self._providers.values())
 
     def get(self, name: str) -> Provider | None:
-        """The provider of this name, or None."""
         return self._providers.get(name)
 
     def wrote(self, provider: str, runtime: RuntimeRef | None = None) -> None:

@@ -24,12 +24,10 @@ def encoded(document: ConfigDocument) -> bytes:
 
 
 def cell_of(provider: str, runtime_id: str) -> Cell:
-    """The cell to which a sealed config is bound."""
     return Cell("kept_creates", json.dumps([provider, runtime_id]), "config")
 
 
 def opened(sealer: Sealer, sealed: bytes, provider: str, runtime_id: str) -> KeptConfig:
-    """The config of a runtime."""
     try:
         return KeptConfig(*json.loads(sealer.unseal(sealed, cell_of(provider, runtime_id))))
     except Unreadable:

@@ -264,7 +264,6 @@ class LifecycleService:
         return await read_visible(self._fleet.owners, provider, ref, ctx, call)
 
     def _shown(self, provider: Provider, runtime: Runtime) -> Runtime:
-        """A runtime as the caller sees it."""
         return self._fleet.shown(provider.adapter, self._specs.fill(provider.adapter, runtime))
 
     def _check_precondition(self, precondition: Precondition | None, provider: Provider, runtime: Runtime) -> None:

@@ -77,8 +77,6 @@ class ListedPage:
 
 
 class ListService:
-    """Lists the runtimes of the whole fleet."""
-
     def __init__(self, fleet: Fleet, specs: SpecKeeper | None = None, sealer: Sealer | None = None) -> None:
         """``specs`` fills in values that providers do not report. ``sealer`` encrypts the cursors of callers that see
         only their own runtimes, and is required for them."""

@@ -105,8 +105,6 @@ def _not_allowed(provider: Provider) -> list[Misfit]:
 
 
 class Router:
-    """Chooses the target of a create."""
-
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 

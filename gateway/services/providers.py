@@ -69,8 +69,6 @@ class ProviderList(Model, frozen=True, kw_only=True):
 
 
 class ProviderService:
-    """Describes the configured providers."""
-
     def __init__(self, fleet: Fleet, history: ProviderHistory | None = None) -> None:
         """``history`` None: nothing is kept of the last hour."""
         self._fleet = fleet

@@ -130,7 +130,6 @@ class SpecKey(NamedTuple):
 
     @property
     def cell(self) -> Cell:
-        """The cell to which its sealed value is bound."""
         return Cell("specs", msgspec.json.encode(self).decode(), "sealed")
 
 

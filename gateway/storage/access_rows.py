@@ -88,7 +88,6 @@ def principals() -> Part[Sequence[StoredPrincipal]]:
 
 
 def add_key(new: NewKey, *, template: str | None, declared: bool, limit: int) -> Steps[StoredKey | KeyRefused]:
-    """Insert a key, and its principal if it does not exist and a template is given."""
     yield from _changed()
     yield Statement(_DELETE_ENDED, (ENDED_KEYS_KEPT,))
     if (stored := (yield from _by_id(new.id))) is not None:
@@ -118,7 +117,6 @@ def _ensure_principal(name: str, template: str | None, limit: int) -> Part[KeyRe
 
 
 def rotate_key(key_id: str, new: NewKey, *, overlap: float) -> Steps[StoredKey | None]:
-    """Insert a key with the rights of another one, and bring that one's end forward."""
     yield from _changed()
     if (stored := (yield from _by_id(new.id))) is not None:
         return Rollback(stored)
@@ -152,7 +150,6 @@ def disable(name: str, disabled: bool, *, declared: bool) -> Steps[bool]:
 
 
 def delete_principal(name: str) -> Steps[bool]:
-    """Delete a principal with a template, and its keys."""
     yield from _changed()
     gone = yield Statement("DELETE FROM principals WHERE name = $1 AND template IS NOT NULL RETURNING name", (name,))
     if not gone:
@@ -162,7 +159,6 @@ def delete_principal(name: str) -> Steps[bool]:
 
 
 def keys_used(key_ids: Collection[str]) -> Steps[None]:
-    """Set the time of the last use of keys to the beginning of the current minute."""
     ((now,),) = yield Statement("SELECT {now}")
     ids = placeholders(len(key_ids), 2)
     yield Statement(f"UPDATE api_keys SET last_used_at = $1 WHERE id IN ({ids})", (now // 60 * 60, *key_ids))
@@ -176,14 +172,12 @@ def assign_owner(runtime_id: str, owner: str, assigned_by: str) -> Steps[OwnerAs
 
 
 def forget_owner(runtime_id: str) -> Steps[bool]:
-    """Delete the assignment of a runtime."""
     yield from _changed()
     gone = yield Statement("DELETE FROM owners WHERE runtime_id = $1 RETURNING runtime_id", (runtime_id,))
     return True if gone else Rollback(False)
 
 
 def revoke(runtime_id: str, principal: str) -> Steps[Revocation]:
-    """Begin a new generation of a principal's connections to a runtime."""
     yield from _changed()
     yield Statement(_DELETE_REVOCATIONS, (REVOCATIONS_KEPT,))
     ((now,),) = yield Statement("SELECT {now}")

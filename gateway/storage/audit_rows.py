@@ -29,7 +29,6 @@ _INSERTS: Final = {size: _insert(size) for size in _SIZES}
 
 
 def add(events: Sequence[AuditEvent]) -> Steps[None]:
-    """Insert events, except those that are stored."""
     for size in _SIZES:
         while len(events) >= size:
             now, events = events[:size], events[size:]
@@ -38,7 +37,6 @@ def add(events: Sequence[AuditEvent]) -> Steps[None]:
 
 
 def listed(query: AuditQuery) -> Steps[Sequence[AuditEvent]]:
-    """A page of events, newest first."""
     conditions, values = ["1 = 1"], list[object]([query.limit])
     for condition, value in (
         ("principal =", query.principal),
@@ -60,7 +58,6 @@ def listed(query: AuditQuery) -> Steps[Sequence[AuditEvent]]:
 
 
 def purge(kept: float, limit: int) -> Steps[int]:
-    """Delete old events."""
     ((now,),) = yield Statement("SELECT {now}")
     return len((yield Statement(_PURGE, (first_id(now - kept), limit))))
 

@@ -59,20 +59,16 @@ def end_of(provider: str, runtime_id: str) -> Steps[PlannedEnd | None]:
 
 
 def ends(limit: int) -> Steps[Sequence[PlannedEnd]]:
-    """The ends whose runtimes are read next."""
     return [struct_of(PlannedEnd, row) for row in (yield Statement(_NEXT, (limit,)))]
 
 
 def take(limit: int, postpone: float) -> Steps[Sequence[PlannedEnd]]:
-    """Take the ends whose runtimes are to be read."""
     return [struct_of(PlannedEnd, row) for row in (yield Statement(_TAKE, (limit, postpone)))]
 
 
 def keep(end: PlannedEnd, *, instance: str | None, look_in: float | None) -> Steps[bool]:
-    """Change an end, unless it was replaced."""
     return bool((yield Statement(_KEEP, (end.provider, end.runtime_id, end.due_at, instance, look_in))))
 
 
 def drop(end: PlannedEnd) -> Steps[bool]:
-    """Delete an end, unless it was replaced."""
     return bool((yield Statement(_DROP, (end.provider, end.runtime_id, end.due_at))))

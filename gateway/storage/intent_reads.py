@@ -32,13 +32,11 @@ _ANY_DUE: Final = (
 
 
 def now() -> Steps[float]:
-    """The time of the database's clock."""
     rows = yield Statement("SELECT {now}")
     return float(rows[0][0])
 
 
 def get(intent_id: str) -> Steps[Intent | None]:
-    """The intent with this id."""
     rows = yield Statement(_BY_ID, (intent_id,))
     return intent_of(rows[0]) if rows else None
 
@@ -65,7 +63,6 @@ def made_under(namespace: str, kind: str, name: str, *, other_than: str) -> Step
 
 
 def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
-    """A page of intents, newest first."""
     where = [f"state IN {in_states(sorted(query.states))}"]
     if query.surplus_only:
         where.append("surplus <> '[]'")
@@ -98,7 +95,6 @@ def counts() -> Steps[Counts]:
 
 
 def decisions(limit: int) -> Steps[Sequence[DecisionRecord]]:
-    """The newest entries of the audit trail, newest first."""
     rows = yield Statement(_DECISIONS, (limit,))
     return [DecisionRecord(at, who, what, Decision(how), made, note) for at, who, what, how, made, note in rows]
 

@@ -72,7 +72,6 @@ _DECIDED: Final = (
 def begin(
     new: NewIntent, holder: str, lease: float, *, instead_of: Version | None = None, claim: PlaceClaim | None = None
 ) -> Steps[Inserted | Conflict]:
-    """See :meth:`gateway.ports.store.Store.begin`."""
     pinned_by = (yield from pin_rows.pin(new, new.namespace)) if new.pinned else None
     if pinned_by is None:
         if instead_of is not None:
@@ -122,7 +121,6 @@ def move(
     changes: Changes = NO_CHANGES,
     claim: PlaceClaim | None = None,
 ) -> Steps[Updated | Stale | NameTaken]:
-    """See :meth:`gateway.ports.store.Store.move`."""
     step = transition(version.state, to, who)
     if to is IntentState.DONE or who is Actor.OPERATOR:
         raise ValueError("proof needs record_created, and an operator's decision needs decide")
@@ -165,7 +163,6 @@ def update(
     look_in: float | None = None,
     changes: Changes = NO_CHANGES,
 ) -> Steps[Updated | Stale]:
-    """See :meth:`gateway.ports.store.Store.update`."""
     _check_target_unchanged(changes)
     held = yield from _held(version.id)
     if held is None:
@@ -186,7 +183,6 @@ def record_created(
     known: Intent | None = None,
     spec: StoredSpec | None = None,
 ) -> Steps[Intent | None]:
-    """See :meth:`gateway.ports.store.Store.record_created`."""
     _check_target_unchanged(changes)
     if spec is not None:
         yield from kept_create_rows.keep_spec(spec)
@@ -245,7 +241,6 @@ def decide(
     note: str | None = None,
     changes: Changes = NO_CHANGES,
 ) -> Steps[Updated | Stale]:
-    """See :meth:`gateway.ports.store.Store.decide`."""
     _check_target_unchanged(changes)
     if (decision is Decision.MADE) != (runtime_id is not None):
         raise ValueError("the decision made needs a runtime id, and absent must have none")

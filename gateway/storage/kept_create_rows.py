@@ -55,7 +55,6 @@ _IMPORT: Final = (
 def kept_creates(
     provider: str, *, scope: str | None = None, only: str | None = None, after: str = "", limit: int = 500
 ) -> Steps[Sequence[StoredCreate]]:
-    """A page of creates, the newest of each runtime."""
     values: list[object] = [provider, after, limit]
     where = ""
     for column, value in (("scope", scope), ("runtime_id", only)):
@@ -71,20 +70,17 @@ def kept_creates(
 
 
 def keep_create(create: StoredCreate) -> Steps[None]:
-    """Insert or replace the create of a runtime."""
     values = msgspec.structs.astuple(create)
     yield Statement(_IMPORT, (*values[:8], *values[9:]))
     return None
 
 
 def keep_config(provider: str, runtime_id: str, scope: str, sealed: bytes) -> Steps[None]:
-    """Insert or replace the config of a runtime."""
     yield Statement(_KEEP_CONFIG, (provider, runtime_id, scope, sealed))
     return None
 
 
 def drop_kept_create(provider: str, runtime_id: str) -> Steps[None]:
-    """Replace the create of a runtime by the note that the runtime was deleted."""
     yield Statement(_DROP, (provider, runtime_id))
     return None
 
@@ -103,7 +99,6 @@ def keep_spec(spec: StoredSpec) -> Part[None]:
 
 
 def specs(namespace: str, runtime_ids: Sequence[str]) -> Steps[Mapping[str, bytes]]:
-    """The stored specs of these runtimes."""
     if not runtime_ids:
         return {}
     rows = yield Statement(

@@ -45,33 +45,28 @@ _WRITERS: Final = msgspec.json.Decoder(dict[str, float])
 
 
 def add_move(move: StoredMove) -> Steps[StoredMove]:
-    """Insert a move, unless it is stored."""
     yield Statement(_INSERT_MOVE, msgspec.structs.astuple(move)[:9])
     return _move((yield Statement(f"SELECT {_MOVE} FROM moves WHERE id = $1", (move.id,)))[0])
 
 
 def get_move(move_id: str) -> Steps[StoredMove | None]:
-    """One move."""
     rows = yield Statement(f"SELECT {_MOVE} FROM moves WHERE id = $1", (move_id,))
     return _move(rows[0]) if rows else None
 
 
 def list_moves(limit: int, before: str | None = None) -> Steps[Sequence[StoredMove]]:
-    """A page of moves."""
     where, values = ("", ()) if before is None else (" WHERE id < $2", (before,))
     rows = yield Statement(f"SELECT {_MOVE} FROM moves{where} ORDER BY id DESC LIMIT $1", (limit, *values))
     return [_move(row) for row in rows]
 
 
 def is_any_in(states: Collection[MoveState]) -> Steps[bool]:
-    """Whether a move is in one of these states."""
     return bool(
         (yield Statement(f"SELECT 1 FROM moves WHERE state IN ({placeholders(len(states))}) LIMIT 1", tuple(states)))
     )
 
 
 def claim_moves(holder: str, lease: float, states: Collection[MoveState]) -> Steps[Sequence[StoredMove]]:
-    """Take or renew leases."""
     sql = _CLAIM.format(states=placeholders(len(states), 3))
     rows = yield Statement(sql, (holder, lease, *states))
     return [_move(row) for row in rows] or Rollback([])
@@ -86,7 +81,6 @@ def change_move(
     details: str | None = None,
     holder: str | None = None,
 ) -> Steps[StoredMove | None]:
-    """Change a move, if it is in one of the states and, with a holder, that one has its lease."""
     rows = yield Statement(f"SELECT {_MOVE} FROM moves WHERE id = $1{{locked}}", (move_id,))
     before = _move(rows[0]) if rows else None
     if before is None or before.state not in states:
@@ -108,7 +102,6 @@ def has_lease(move_id: str, holder: str) -> Part[bool]:
 
 
 def add_move_items(items: Sequence[StoredItem], holder: str) -> Steps[bool]:
-    """Insert or replace items, under the lease of their move."""
     if items and not (yield from has_lease(items[0].move_id, holder)):
         return Rollback(False)
     for item in items:
@@ -124,7 +117,6 @@ def put_item(item: StoredItem) -> Statement:
 def move_items(
     move_id: str, *, states: Collection[ItemState] = (), after: int = -1, limit: int = 100
 ) -> Steps[Sequence[StoredItem]]:
-    """A page of items."""
     where = f" AND state IN ({placeholders(len(states), 4)})" if states else ""
     rows = yield Statement(
         f"SELECT {_ITEM} FROM move_items WHERE move_id = $1 AND position > $2{where} ORDER BY position LIMIT $3",
@@ -134,18 +126,15 @@ def move_items(
 
 
 def count_move_items(move_id: str) -> Steps[Mapping[ItemState, int]]:
-    """The numbers of items by state."""
     rows = yield Statement("SELECT state, count(*) FROM move_items WHERE move_id = $1 GROUP BY state", (move_id,))
     return {ItemState(state): count for state, count in rows}
 
 
 def change_move_item(item: StoredItem, holder: str) -> Steps[bool]:
-    """Replace an item, under the lease of its move."""
     return (yield from add_move_items([item], holder))
 
 
 def enter_write(provider: str, keys: Collection[str], writer: str, seconds: float) -> Steps[bool]:
-    """Register a writer in rows that no mover holds, of a runtime that has not gone."""
     ((now,),) = yield Statement("SELECT {now}")
     for key in sorted(keys):
         mover, until, writers = yield from _locked(provider, key, now)
@@ -162,7 +151,6 @@ def enter_write(provider: str, keys: Collection[str], writer: str, seconds: floa
 
 
 def leave_write(provider: str, keys: Collection[str], writer: str) -> Steps[None]:
-    """Remove a writer from rows."""
     ((now,),) = yield Statement("SELECT {now}")
     for key in sorted(keys):
         mover, until, writers = yield from _locked(provider, key, now)
@@ -172,7 +160,6 @@ def leave_write(provider: str, keys: Collection[str], writer: str) -> Steps[None
 
 
 def hold_runtime(provider: str, keys: Collection[str], mover: str, seconds: float) -> Steps[float | None]:
-    """Hold rows for a mover; returns for how long writers may be under way."""
     ((now,),) = yield Statement("SELECT {now}")
     busy = 0.0
     for key in sorted(keys):
@@ -185,7 +172,6 @@ def hold_runtime(provider: str, keys: Collection[str], mover: str, seconds: floa
 
 
 def release_runtime(provider: str, keys: Collection[str], mover: str) -> Steps[None]:
-    """Release rows that a mover holds."""
     ((now,),) = yield Statement("SELECT {now}")
     for key in sorted(keys):
         other, until, writers = yield from _locked(provider, key, now)

@@ -88,7 +88,6 @@ def places(owner: str) -> Steps[Sequence[Place]]:
 
 
 def set_place(provider: str, runtime_id: str, *, running: bool | None) -> Steps[None]:
-    """Change the place of a runtime, or give it back."""
     for place in _places((yield Statement(_SAME, ("", provider, runtime_id)))):
         if running is None:
             yield give_back(place.id)

@@ -61,7 +61,6 @@ def relocations(since: int) -> Steps[Relocations]:
 def switch_runtime(
     item: StoredItem, relocation: Relocation, holder: str, keys: Collection[str]
 ) -> Steps[Relocation | None]:
-    """Switch a runtime to its target."""
     moved = relocation
     stored = yield Statement(f"{_ALL} WHERE source = $1 AND source_id = $2", (moved.source, moved.source_id))
     known = _relocation(stored[0]) if stored else None

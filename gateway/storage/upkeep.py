@@ -29,12 +29,10 @@ _OLD_SPECS: Final = (
 
 
 def acquire_leadership(role: str, holder: str, lease: float) -> Steps[bool]:
-    """Acquire or renew the leadership of a role, unless another holder has it."""
     return bool((yield Statement(_ACQUIRE, (role, holder, lease))))
 
 
 def claim_due(holder: str, lease: float, limit: int) -> Steps[Sequence[Intent]]:
-    """See :meth:`gateway.ports.store.Store.claim_due`."""
     ids = [row[0] for row in (yield Statement(_DUE, (limit,)))]
     if not ids:
         return Rollback([])

@@ -30,8 +30,6 @@ _RAW: Final = msgspec.json.Decoder(dict[str, Any])
 
 
 class BctrlDialect(Dialect):
-    """The workspaces era."""
-
     prefix: ClassVar[str] = PREFIX
     families: ClassVar[tuple[str, ...]] = ("/v1/workspaces",)
     fallback: ClassVar[bool] = False

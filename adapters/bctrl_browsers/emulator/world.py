@@ -28,7 +28,6 @@ DEFAULTS: Final = checks.Update().model_dump(
 
 
 def new_id(prefix: str) -> str:
-    """An id in the provider's form."""
     return f"{prefix}_{secrets.token_hex(10)}"
 
 
@@ -111,7 +110,6 @@ class Browser:
 
     @property
     def needs_run(self) -> bool:
-        """Whether a start makes a new run."""
         return self.run is None or self.run.ended_at is not None or self.run.failure is not None
 
     def start(self, now: float) -> Run:
@@ -211,7 +209,6 @@ class World:
         self.browsers.clear()
 
     def all(self, now: float) -> Iterator[Browser]:
-        """Every browser in its state at ``now``."""
         for browser in self.browsers.values():
             browser.drop_ended_run(now)
             yield browser

@@ -30,7 +30,6 @@ PROLONGING: Final = frozenset({Operation.START, Operation.RESUME, Operation.KEEP
 
 
 def durable(adapter: ProviderAdapter[Any]) -> DurableAdapter:
-    """An adapter of this API, cast to its own type."""
     return cast("DurableAdapter", adapter)
 
 

@@ -61,8 +61,6 @@ def create_emulator(
 
 
 class DurableEmulator(Platform):
-    """The emulated API: the routes of runtimes, and those of the other modules."""
-
     members = {"id": "id", "name": "key"}
 
     def routes(self) -> Iterable[Route]:

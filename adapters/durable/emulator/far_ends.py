@@ -41,8 +41,6 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class RuntimeServer:
-    """The server of one sandbox."""
-
     def __init__(self, token: str) -> None:
         self._token = token
         self._tickets: dict[str, float] = {}

@@ -17,7 +17,6 @@ class LifecycleRoutes:
         self._platform = platform
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes below ``base``, the path of a runtime."""
         yield Route("start", "POST", base + "/start", self._start)
         yield Route("pause", "POST", base + "/pause", self._pause)
         yield Route("resume", "POST", base + "/resume", self._resume)
@@ -73,13 +72,10 @@ class LifecycleRoutes:
 
 
 class CapabilityRoutes:
-    """Routes that install, list, update, remove and resolve bindings."""
-
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes below ``base``, the path of a runtime's capabilities."""
         yield Route("list_capabilities", "GET", base, self._list)
         yield Route("install_capability", "POST", base, self._install)
         yield Route("resolve_capabilities", "GET", base + "/resolved", self._resolved)

@@ -12,14 +12,11 @@ _SECRETS: Final = ("OPENAI_API_KEY", "GITHUB_TOKEN")
 
 
 class LookupRoutes:
-    """Routes of these look-ups, and of creating a project."""
-
     def __init__(self, platform: Platform) -> None:
         self._platform = platform
         self._world = platform.world
 
     def routes(self, base: str) -> Iterable[Route]:
-        """The routes below ``base``, the root of the API."""
         workspace = base + "/org/{org}/ws/{workspace}"
         yield Route("get_user", "GET", base + "/user", self._user)
         yield Route("list_organizations", "GET", base + "/user/organizations", self._organizations)

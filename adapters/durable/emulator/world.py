@@ -48,7 +48,6 @@ class Binding:
 
     @property
     def artifact(self) -> str:
-        """The digest of the bundle of this version."""
         return digest([self.name, self.version])
 
 
@@ -73,7 +72,6 @@ class Instance:
     address: str | None = None
 
     def seconds(self, now: float) -> float:
-        """The total running time in seconds."""
         return self.ran if self.paused else self.ran + max(0.0, now - self.since)
 
     def pause(self, at: float, reason: str) -> None:
@@ -291,11 +289,9 @@ class World:
         return [workspace for (of, _), workspace in self._workspaces.items() if of == org]
 
     def runtimes(self) -> Iterator[Runtime]:
-        """All runtimes, with timeouts applied."""
         return (runtime for _, runtime in self.with_workspaces())
 
     def with_workspaces(self) -> Iterator[tuple[Workspace, Runtime]]:
-        """All runtimes with timeouts applied, each with its workspace."""
         now = self._now()
         for workspace in self._workspaces.values():
             for runtime in workspace.runtimes.values():

@@ -65,7 +65,6 @@ class CacheDirectives:
     store: bool = True
 
     def accept(self, age: float) -> bool:
-        """Whether a response of this age is accepted."""
         return self.max_age is None or age <= self.max_age
 
 
@@ -128,7 +127,6 @@ class ReadCache:
 
     @property
     def size(self) -> float:
-        """Approximate size of the stored responses in bytes."""
         return self._kept.currsize
 
     def fresh(self, key: Key, directives: CacheDirectives = ANY) -> Served | None:

@@ -46,7 +46,6 @@ class Stored:
 
     @property
     def size(self) -> int:
-        """Approximate size in bytes."""
         return len(self.response.body) + self.key_bytes + _ENTRY_BYTES
 
 
@@ -78,7 +77,6 @@ class StoredReads(LRUCache[Key, Stored]):
         super().__delitem__(key)
 
     def forget(self, subject: Subject) -> None:
-        """Remove all responses about the subject."""
         for key in tuple(self._about.get(subject, ())):
             del self[key]
 

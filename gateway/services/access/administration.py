@@ -189,7 +189,6 @@ class AccessAdministration:
         return principal
 
     async def keys(self, principal: str | None) -> ApiKeys:
-        """The keys of the settings and of the store."""
         shown = [view for view in declared_keys(self.directory.declared_keys) if principal in {None, view.principal}]
         return ApiKeys(items=[*shown, *map(key_view, await self._store.keys(principal))])
 
@@ -211,7 +210,6 @@ class AccessAdministration:
         return key_view(stored, text)
 
     async def principals(self) -> PrincipalList:
-        """The principals of the settings and of the store."""
         stored = {one.name: one for one in await self._store.principals()}
         names = sorted({*self.directory.declared, *stored})
         return PrincipalList(items=[principal_view(name, self.directory, stored.get(name)) for name in names])

@@ -79,7 +79,6 @@ class Grants:
         )
 
     def token(self, grant: Grant) -> str:
-        """The token of a grant."""
         return b64url_bytes(self._sealer.seal(msgspec.msgpack.encode(grant), _CELL))
 
     def read(self, token: str) -> Grant:

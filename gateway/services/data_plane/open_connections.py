@@ -50,11 +50,9 @@ class OpenConnections:
         return sum(map(len, self._by_runtime.values()))
 
     def add(self, connection: OpenConnection) -> None:
-        """A connection was opened."""
         self._by_runtime.setdefault(connection.grant.runtime_id, set()).add(connection)
 
     def remove(self, connection: OpenConnection) -> None:
-        """A connection has ended."""
         self._used[connection.grant.runtime_id] = connection.principal
         mine = self._by_runtime.get(connection.grant.runtime_id, set())
         mine.discard(connection)

@@ -133,7 +133,6 @@ class IntentRecords:
         return IntentList(items=[self._view(intent) for intent in found[: query.limit]], next_cursor=following)
 
     async def get(self, intent_id: str, ctx: RequestContext) -> IntentView:
-        """One intent. Raises :class:`NotFound`."""
         return self._view(await self._known(intent_id, ctx.principal))
 
     async def resolve(self, intent_id: str, decision: ResolveIntent, ctx: RequestContext) -> IntentView:

@@ -107,7 +107,6 @@ class MoverContext:
         object.__setattr__(self, "occupied", Occupied(self.store))
 
     def run(self, move: StoredMove, holder: str) -> "Run":
-        """The work on a move."""
         request = request_of(move, self.sealer)
         most = request.max_double_running
         doubles = None if most is None else asyncio.Semaphore(most)
@@ -135,7 +134,6 @@ class MoverContext:
                 await self.on_switched()
 
     def report(self, item: MovingItem) -> None:
-        """Report how an item is."""
         if self.signals is not None:
             problem = item.progress.problem
             self.signals.item(item.stored, None if problem is None else problem.code)
@@ -168,7 +166,6 @@ _COUNTED: Final = _Counted()
 
 
 def context_of(item: StoredItem) -> RequestContext:
-    """The context of the calls for an item."""
     return RequestContext(request_id=f"{item.move_id}-{item.position}", mover=True, admission=_COUNTED)
 
 

@@ -25,8 +25,6 @@ from gateway.services.sent_spec import MadeRuntime
 
 
 class TargetCreator:
-    """Creates runtimes at the target, each once."""
-
     def __init__(self, context: MoverContext) -> None:
         self._context = context
 

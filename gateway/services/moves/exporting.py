@@ -36,8 +36,6 @@ class ExportedPage:
 
 @dataclass(frozen=True, slots=True)
 class ExportService:
-    """Exports runtimes."""
-
     fleet: Fleet
     listing: ListService
     reader: SourceReader

@@ -24,8 +24,6 @@ Rows = Sequence[tuple[str, Collection[str]]]
 
 
 class Hold:
-    """Rows that are held."""
-
     def __init__(self, store: MoveStore, clock: Clock, holder: str, rows: Rows) -> None:
         self._store = store
         self._clock = clock

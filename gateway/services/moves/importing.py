@@ -62,8 +62,6 @@ class _Line:
 
 @dataclass(frozen=True, slots=True)
 class ImportService:
-    """Imports runtimes."""
-
     fleet: Fleet
     store: KeptCreateStore
     sealer: Sealer

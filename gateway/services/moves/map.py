@@ -85,7 +85,6 @@ class MoveMap:
         return news
 
     def rows(self) -> Sequence[Relocation]:
-        """All relocations."""
         return list(self._by_source.values())
 
     def known(self) -> Sequence[Relocation]:
@@ -196,7 +195,6 @@ def _keys_of(row: Arriving) -> Iterator[tuple[str, ...]]:
 
 
 def place_of(relocation: Relocation) -> Relocated:
-    """The present place in a relocation."""
     ref = RuntimeRef(relocation.target_scope, relocation.target_id, relocation.target_name)
     return Relocated(relocation.target, ref)
 

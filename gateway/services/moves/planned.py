@@ -87,7 +87,6 @@ _PROGRESS = msgspec.json.Decoder(ItemProgress)
 
 
 def sealed(planned: PlannedItem, move_id: str, position: int, sealer: Sealer) -> bytes:
-    """The ``plan`` of a stored item."""
     return sealer.seal(msgspec.json.encode(planned), _cell(move_id, position))
 
 
@@ -97,7 +96,6 @@ def unsealed(item: StoredItem, sealer: Sealer) -> PlannedItem:
 
 
 def sealed_request(request: CreateMove, move_id: str, sealer: Sealer) -> bytes:
-    """The ``request`` of a stored move."""
     document = request.model_dump(mode="json", exclude_unset=True)
     return sealer.seal(msgspec.json.encode(document), Cell("moves", move_id, "request"))
 
@@ -108,7 +106,6 @@ def request_of(move: StoredMove, sealer: Sealer) -> CreateMove:
 
 
 def details_of(move: StoredMove) -> MoveDetails:
-    """What is stored about the state of a move."""
     return _DETAILS.decode(move.details)
 
 

@@ -101,13 +101,10 @@ class ImportedCreate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def cell_of_import(provider: str, runtime_id: str) -> Cell:
-    """The cell to which a sealed :class:`ImportedCreate` is bound."""
     return Cell("kept_creates", json.dumps([provider, runtime_id]), "request")
 
 
 class KeptCreates:
-    """Reads kept creates."""
-
     def __init__(self, store: KeptCreateStore, sealer: Sealer) -> None:
         self._store = store
         self._sealer = sealer

@@ -53,7 +53,6 @@ class Divergence:
 
     @property
     def changes(self) -> list[Change]:
-        """All of it."""
         return [*self.config, *self.capabilities, *self.state]
 
 

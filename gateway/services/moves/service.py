@@ -105,7 +105,6 @@ class MoveService:
         return move
 
     async def view(self, move: StoredMove) -> Move:
-        """A move as the API shows it."""
         details = details_of(move)
         counts = await self._store.count_move_items(move.id)
         return Move(

@@ -64,7 +64,6 @@ class MoveWorker:
         self._pausing.wake()
 
     async def run(self) -> None:
-        """Work until cancelled."""
         try:
             while True:
                 try:

@@ -130,7 +130,6 @@ class RuntimeHub:
                 waiter.wake()
 
     async def close(self) -> None:
-        """End all polls."""
         polling = [watched.polling for watched in self._watched.values() if watched.polling is not None]
         for task in polling:
             task.cancel()
