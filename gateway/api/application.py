@@ -8,7 +8,7 @@ from aiohttp import web
 
 from gateway.api.access_routes import ACCESS_ROUTES, AccessHandlers
 from gateway.api.audit_routes import AUDIT_ROUTES, AuditHandlers
-from gateway.api.auth import Authenticator
+from gateway.api.auth import Authenticator, WrongKeys
 from gateway.api.cache.cache import ReadCache
 from gateway.api.connection_routes import CONNECTION_ROUTES, ConnectionHandlers
 from gateway.api.console import CONSOLE_ROUTES, Console
@@ -25,7 +25,6 @@ from gateway.api.routes import V1_ROUTES
 from gateway.api.site import OPEN_PROBE_ROUTES, PROBE_ROUTES, SITE_ROUTES, Probes, Site
 from gateway.api.usage_routes import USAGE_ROUTES, UsageHandlers
 from gateway.api.waiting import WaitingCalls
-from gateway.api.wrong_keys import WrongKeys
 from gateway.domain.access import Principal
 from gateway.http.access_log import Surface
 from gateway.http.bodies import BodyReader

@@ -10,8 +10,7 @@ from urllib.parse import parse_qsl
 import msgspec
 from aiohttp import web
 
-from gateway.api.native import NativeCalls
-from gateway.api.native_target import NativeTarget, parse_target
+from gateway.api.native import NativeCalls, NativeTarget, parse_target
 from gateway.api.pipeline import Endpoints
 from gateway.domain.access import Principal
 from gateway.domain.errors import (

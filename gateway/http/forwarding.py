@@ -21,7 +21,7 @@ from gateway.http.audit import RequestAudit
 from gateway.http.bodies import ClientAborted
 from gateway.http.cors import Cors
 from gateway.http.in_flight import SAFE_METHODS
-from gateway.http.passed_on import PassedStream, pass_interim
+from gateway.http.native_addresses import PassedStream, pass_interim
 from gateway.http.response_headers import finish_headers
 from gateway.http.tunnel import End, Tunnel, Watch
 from gateway.http.uploads import StreamedUpload

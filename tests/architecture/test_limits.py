@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
+from gateway.api.auth import ADDRESSES, MOST
 from gateway.api.dialects import _MAX_QUERY_FIELDS
 from gateway.api.idempotency import MAX_LENGTH
-from gateway.api.wrong_keys import ADDRESSES, MOST
 from gateway.domain.field_errors import MAX_DETAIL, MAX_ERROR_BYTES, MAX_ERRORS, MAX_POINTER
 from gateway.domain.json_numbers import MAX_SLOW_NUMBERS
 from gateway.domain.list_progress import MAX_PROVIDER_CURSOR
 from gateway.http.bodies import MAX_DEPTH, MAX_MEMBERS, MAX_VALUES
-from gateway.http.passed_on import UNREAD_BYTES
+from gateway.http.native_addresses import UNREAD_BYTES
 from gateway.http.server import MOST_TURNED_AWAY
 from gateway.http.tls import HANDSHAKE_SECONDS
 from gateway.http.uploads import SLOWEST

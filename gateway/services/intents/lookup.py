@@ -17,8 +17,8 @@ from gateway.ports.context import RequestContext
 from gateway.ports.error_mapping import http_date
 from gateway.ports.provider import Deduplication, Seen
 from gateway.services.fleet import Fleet
+from gateway.services.intents.context import LOOK_SECONDS
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.intents.timing import LOOK_SECONDS
 
 _CLOCKS_AGREE: Final = 2.0  # seconds; a runtime created later than now carries the time of another clock
 

@@ -7,9 +7,8 @@ from typing import Final
 from gateway.domain.conclusions import LONGEST_PAUSE
 from gateway.domain.errors import StoreUnavailable
 from gateway.domain.intents import Intent
-from gateway.services.intents.context import CreateContext
+from gateway.services.intents.context import SURPLUS_KEPT, CreateContext, settling_lease
 from gateway.services.intents.settling import Settling
-from gateway.services.intents.timing import SURPLUS_KEPT, settling_lease
 
 _PURGE_EVERY: Final = 60.0
 _PURGED_AT_ONCE: Final = 500

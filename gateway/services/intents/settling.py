@@ -13,13 +13,12 @@ from gateway.ports.context import RequestContext
 from gateway.ports.provider import Seen
 from gateway.ports.store import Changes, NameTaken, Stale, Updated, Version
 from gateway.services.intents.attempt import SendAttempt
-from gateway.services.intents.context import CreateContext
+from gateway.services.intents.context import CreateContext, settling_lease
 from gateway.services.intents.lease import ClockReading, LeasedIntent
 from gateway.services.intents.name_conflicts import look_up_own
 from gateway.services.intents.payloads import SentCreate
 from gateway.services.intents.resume import end_of_lease
 from gateway.services.intents.targets import ResolvedTarget
-from gateway.services.intents.timing import settling_lease
 
 _KEPT_LOOKS: Final = 20
 _RETRY_LOOK: Final = 5.0

@@ -8,10 +8,8 @@ from gateway.ports.provider_settings import ProviderSettings
 from gateway.ports.transport import Transport
 from gateway.telemetry.logs import Event, Logger
 from gateway.telemetry.metrics import Metrics
-from gateway.upstream.policies.breaker import Breaker
-from gateway.upstream.policies.breaker_state import Circuit, State
-from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.bulkhead_slots import SlotPool
+from gateway.upstream.policies.breaker import Breaker, Circuit, State
+from gateway.upstream.policies.bulkhead import Bulkhead, SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
 

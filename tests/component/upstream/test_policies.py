@@ -13,10 +13,8 @@ from gateway.telemetry.logs import make_logger
 from gateway.telemetry.metrics import Metrics
 from gateway.upstream.observed import AttemptLog
 from gateway.upstream.policies import guarded
-from gateway.upstream.policies.breaker import Breaker
-from gateway.upstream.policies.breaker_state import Circuit
-from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.bulkhead_slots import SlotPool
+from gateway.upstream.policies.breaker import Breaker, Circuit
+from gateway.upstream.policies.bulkhead import Bulkhead, SlotPool
 from gateway.upstream.policies.deadline import Deadline
 from gateway.upstream.policies.retry import Retry
 from gateway.upstream.transport import HttpTransport

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from yarl import URL
 
-from gateway.api.native_target import parse_target
+from gateway.api.native import parse_target
 from gateway.domain.errors import InvalidRequest, NotFound
 
 BASE = "http://provider.example/base/v1"

@@ -5,8 +5,7 @@ from hashlib import sha256
 import pytest
 from multidict import CIMultiDict
 
-from gateway.api.auth import Authenticator
-from gateway.api.wrong_keys import ADDRESSES, MOST, WINDOW, WrongKeys
+from gateway.api.auth import ADDRESSES, MOST, WINDOW, Authenticator, WrongKeys
 from gateway.domain.access import Principal
 from gateway.domain.errors import RateLimited, Unauthenticated
 from gateway.services.access.directory import Directory

@@ -8,7 +8,7 @@ from gateway.domain.errors import OutcomeUnknown
 from gateway.domain.intents import IntentState
 from gateway.domain.values import State
 from gateway.services.intents import Reconciler
-from gateway.services.intents.timing import SURPLUS_KEPT
+from gateway.services.intents.context import SURPLUS_KEPT
 from gateway.settings import CreatesSettings
 from tests.unit.services.intents.creates import lost_create
 from tests.unit.services.intents.scene import LOST, WAIT_OUT, Durable, Plain, Scene, call_count, live

@@ -1,6 +1,6 @@
 """The durations of the create promise are consistent with each other."""
 
-from gateway.services.intents.timing import LOOK_SECONDS, settling_lease
+from gateway.services.intents.context import LOOK_SECONDS, settling_lease
 from gateway.settings import CreatesSettings
 
 

@@ -8,8 +8,7 @@ import pytest
 from gateway.domain.values import Operation, WorkClass
 from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.policies.breaker import Breaker
-from gateway.upstream.policies.breaker_state import Circuit, State
+from gateway.upstream.policies.breaker import Breaker, Circuit, State
 from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 SETTINGS = BreakerSettings(share=0.5, minimum=3, window=10, rest=1, max_rest=4, probes=1)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ports.policies import BreakerSettings
-from gateway.upstream.policies.breaker_state import Circuit, State
+from gateway.upstream.policies.breaker import Circuit, State
 from tests.unit.services.fakes import FakeClock
 
 SETTINGS = BreakerSettings(share=0.5, minimum=4, window=10, rest=1, max_rest=4, probes=2)

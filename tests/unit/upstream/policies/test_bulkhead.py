@@ -7,9 +7,8 @@ import pytest
 from gateway.domain.values import Operation, WorkClass
 from gateway.ports.policies import BreakerSettings
 from gateway.ports.transport import Phase, TransportFailure
-from gateway.upstream.policies.breaker_state import Circuit
-from gateway.upstream.policies.bulkhead import Bulkhead
-from gateway.upstream.policies.bulkhead_slots import SlotPool
+from gateway.upstream.policies.breaker import Circuit
+from gateway.upstream.policies.bulkhead import Bulkhead, SlotPool
 from tests.unit.upstream.policies.simulation import LoopClock, ScriptedTransport, call, outcome_of, request, simulated
 
 

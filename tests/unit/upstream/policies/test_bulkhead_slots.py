@@ -5,7 +5,7 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.upstream.policies.bulkhead_slots import SlotPool, Wait
+from gateway.upstream.policies.bulkhead import SlotPool, Wait
 from tests.unit.upstream.policies.simulation import simulated
 
 
