@@ -13,8 +13,8 @@ _SIZES: Final = (64, 8, 1)
 
 _COLUMNS: Final = ("id", "principal", "runtime_id", "action", "outcome")
 _PURGE: Final = (
-    "DELETE FROM audit_events WHERE id IN (SELECT id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2"
-    "{unlocked_only}) RETURNING id"
+    "WITH picked AS (SELECT id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2{unlocked_only})"
+    " DELETE FROM audit_events WHERE id IN (SELECT id FROM picked) RETURNING id"
 )
 _DECODER: Final = msgspec.json.Decoder(AuditEvent)
 

@@ -26,8 +26,9 @@ _REPLACE: Final = (
 _OF_RUNTIME: Final = f"SELECT {_COLUMNS} FROM ends WHERE provider = $1 AND runtime_id = $2"
 _NEXT: Final = f"SELECT {_COLUMNS} FROM ends ORDER BY look_at LIMIT $1"
 _TAKE: Final = (
-    "UPDATE ends SET look_at = {now} + $2 WHERE (provider, runtime_id) IN (SELECT provider, runtime_id FROM ends"
+    "WITH picked AS (SELECT provider, runtime_id FROM ends"
     " WHERE look_at <= (SELECT {now}) ORDER BY look_at LIMIT $1{unlocked_only})"
+    " UPDATE ends SET look_at = {now} + $2 WHERE (provider, runtime_id) IN (SELECT provider, runtime_id FROM picked)"
     f" RETURNING {_COLUMNS}"
 )
 _KEEP: Final = (

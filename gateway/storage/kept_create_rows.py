@@ -22,8 +22,9 @@ COPY: Final = (
 """Copy the create of an intent that is about to be purged."""
 
 PURGE: Final = (
-    "DELETE FROM kept_creates WHERE (provider, runtime_id) IN (SELECT provider, runtime_id FROM kept_creates"
+    "WITH picked AS (SELECT provider, runtime_id FROM kept_creates"
     " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only})"
+    " DELETE FROM kept_creates WHERE (provider, runtime_id) IN (SELECT provider, runtime_id FROM picked)"
 )
 
 _KEEP_CONFIG: Final = (

@@ -23,8 +23,10 @@ _OLD: Final = (
     " AND (lease_until IS NULL OR lease_until <= (SELECT {now})) ORDER BY settled_at LIMIT $3{unlocked_only}"
 )
 _OLD_SPECS: Final = (
-    "DELETE FROM specs WHERE (namespace, runtime_id) IN (SELECT namespace, runtime_id FROM specs"
-    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only}) RETURNING runtime_id"
+    "WITH picked AS (SELECT namespace, runtime_id FROM specs"
+    " WHERE kept_at <= (SELECT {now}) - $1 ORDER BY kept_at LIMIT $2{unlocked_only})"
+    " DELETE FROM specs WHERE (namespace, runtime_id) IN (SELECT namespace, runtime_id FROM picked)"
+    " RETURNING runtime_id"
 )
 
 

@@ -14,6 +14,7 @@ from pydantic import SecretStr
 from gateway.domain.errors import StoreUnavailable
 from gateway.storage.postgres import PostgresStore
 from gateway.storage.sql import Statement, Steps
+from tests.contract.store.audit import event
 from tests.contract.store.subject import LEASE, begun, create
 from tests.contract.store_subjects import PostgresSubject, connected, database, postgres_stores
 from tests.postgres_cluster import PostgresCluster
@@ -59,6 +60,16 @@ async def test_connections_are_limited_and_released(postgres: PostgresCluster):
         await asyncio.gather(*(store.begin(create(f"n-{n}"), "me", LEASE) for n in range(30)))
         count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'runtime-gateway' AND datname = $1"
         assert 1 <= await admin.fetchval(count, dsn.split("/")[3].split("?")[0]) <= 3
+
+
+async def test_a_batch_is_bounded_whichever_plan_the_server_chooses(postgres: PostgresCluster):
+    """Where the statistics know of one row, the server evaluates a subquery once for each row of the table. A batch
+    that was chosen by such a subquery, which skips what has just been deleted, would be the whole table."""
+    async with fresh(postgres) as dsn, opened(dsn) as store, connected(dsn) as admin:
+        await store.add_events([event(-2e9)])
+        await admin.execute("ANALYZE audit_events")
+        await store.add_events([event(second - 1e9) for second in range(19)])
+        assert [await store.purge_events(100, 6) for _ in range(4)] == [6, 6, 6, 2]
 
 
 async def test_an_unreachable_server_makes_calls_fail(tmp_path: Any):
