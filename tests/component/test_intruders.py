@@ -17,7 +17,7 @@ def site(tmp_path: Path) -> Path:
     """A folder of installed packages with the two packages of this distribution."""
     folder = tmp_path / "site"
     for package in ("gateway", "adapters"):
-        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__", "testing"))
+        shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     return folder
 
 
