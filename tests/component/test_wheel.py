@@ -6,8 +6,10 @@ import sys
 import tomllib
 import zipfile
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import packages_distributions, requires
 from pathlib import Path
+from typing import Final
 
 import pytest
 
@@ -77,9 +79,13 @@ def distributions_named(requirements: Iterable[str]) -> set[str]:
     return {re.split(r"[^A-Za-z0-9._-]", each, maxsplit=1)[0].lower().replace("_", "-") for each in requirements}
 
 
+installed: Final = cache(packages_distributions)
+"""The distributions of each package that is installed."""
+
+
 def imported(paths: Iterable[Path]) -> Iterator[str]:
     """The distributions whose packages the modules import, anywhere in the module."""
-    known = packages_distributions()
+    known = installed()
     own = sys.stdlib_module_names | {"gateway", "adapters"}
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
