@@ -1,4 +1,4 @@
-"""The load: so many connections that each send the next request when the response has come, or requests at a fixed
+"""The load: connections that each send the next request when the response has come, or requests at a fixed
 rate, whose latency counts from the time at which each was due."""
 
 import asyncio

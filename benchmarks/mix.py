@@ -177,7 +177,7 @@ def fail(emulator: Emulator) -> None:
 
 
 async def share(mix: Mix, count: int, at_once: int) -> None:
-    """Send so many requests."""
+    """Send ``count`` requests, ``at_once`` of them in flight."""
     left = iter(range(count))
 
     async def work() -> None:

@@ -30,7 +30,7 @@ from benchmarks.versions import KEY, ROOT, Version, serving, settings
 
 SHARES: Final = 20
 WARM: Final = 75_000
-"""After so many requests, or a quarter of them if that is less, nothing may grow."""
+"""The length of the warm-up in requests, or a quarter of all if that is less. After it nothing may grow."""
 CREATES: Final = {"wait_out": 2, "join_wait": 2, "send_within": 1, "lease_margin": 1, "settle_every": 0.1}
 QUEUES: Final = ("requests_in_flight", "waiting", "bulkhead_in_flight", "bulkhead_waiting", "native_in_flight")
 _EMPTY_WITHIN: Final = 60.0

@@ -28,11 +28,7 @@ USAGE_PARAMETERS: Final = (
         lambda value: re.fullmatch(_BY[1:-1], value) is not None,
         "provider, kind, state, owner, or label:KEY",
     ),
-    *(
-        one
-        for one in LIST_PARAMETERS
-        if one.name in {"kind", "provider", "scope", "state", "project", "owner", "label"}
-    ),
+    *(one for one in LIST_PARAMETERS if one.name in _FILTERS),
 )
 _BY_NAME: Final = {parameter.name: parameter for parameter in USAGE_PARAMETERS}
 

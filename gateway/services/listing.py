@@ -56,7 +56,7 @@ class ListQuery:
 
 class _Terms(NamedTuple):
     """What applies to all participants of a page. ``fills``: one whose rows are left out is asked for further pages.
-    ``large``: so many rows may be left out that the providers are asked for more at once."""
+    ``large``: providers are asked for larger pages, because many rows may be left out."""
 
     query: ListQuery
     ctx: RequestContext

@@ -49,7 +49,7 @@ class UsageSamples:
             self._observer.sampled(provider.name, tally.counts, tally.credits if tally.priced else {}, tally.priced, at)
 
     async def run(self, every: float, lead: Callable[[str, float], Awaitable[bool]]) -> None:
-        """Sweep every so many seconds, until cancelled, if this process has the role. Without the store none has it."""
+        """Sweep once in ``every`` seconds, until cancelled, if this process has the role: without the store, none."""
         while True:
             try:
                 if await lead(ROLE, 2 * every):
