@@ -1,58 +1,94 @@
-"""The shell blocks of the pages about the API, executed as they are at a gateway with emulated providers.
+"""Every command of every page, pasted as a reader would: page by page, in their order, into one terminal.
 
-A block that cannot run in a test has a comment in the line before it: ``[//]: # (not run: the reason)``.
+A page that gets a command has it run here, or listed in ``tests/component/documented/not_run.py`` with the reason.
 """
 
 import re
-import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from tests.component.processes import COMMAND, ROOT, finished
-from tests.component.whole_gateway import KEY, whole_gateway
+from gateway.services.moves import holding, mover, worker
+from tests.component.documented.not_run import NOT_RUN, exception
+from tests.component.documented.pages import LANGUAGES, SHELL, Statement, blocks, pages, statements
+from tests.component.documented.reader import reader
+from tests.component.documented.warm import warm
+from tests.component.documented.world import VARIABLES
+from tests.component.processes import ROOT, clean_environment
+from tests.programs import program
 
-PAGES: Final = ("api", "creates", "native", "audit")
-MARK: Final = r"\[//\]: # \(not run: (?P<reason>[^\n]+)\)\n"
-BLOCK: Final = re.compile(rf"^(?:{MARK})?```sh\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
-FAILING: Final = 'curl() { command curl --fail-with-body "$@"; }\n'
-"""Makes a block fail with the response of its call."""
-
-
-def blocks() -> Iterator[object]:
-    for page in PAGES:
-        for number, block in enumerate(BLOCK.finditer((ROOT / f"docs/{page}.md").read_text("utf-8")), 1):
-            if block["reason"] is None:
-                yield pytest.param(block["code"], id=f"{page}-{number}")
+PROGRAMS: Final = {"pg_dump", "promtool", "sqlite3"}
+"""Programs that some machines do not have."""
+RUN: Final = [page for page in pages() if any(exception(page, each.text) is None for each in statements(page))]
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> str:
-    """A search path that has the command."""
-    script = tmp_path / "bin" / "runtime-gateway"
-    script.parent.mkdir()
-    script.write_text(f'#!/bin/sh\nexec {shlex.join(COMMAND)} "$@"\n')
-    script.chmod(0o755)
-    return f"{script.parent}:/usr/bin:/bin"
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One replica knows of an announced move at once."""
+    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
+    monkeypatch.setattr(mover, "EVERY", 0.1)
+    monkeypatch.setattr(worker, "EVERY", 0.1)
+    monkeypatch.setattr(holding, "_POLL", 0.05)
 
 
-@pytest.mark.parametrize("code", list(blocks()))
-async def test_block_succeeds(code: str, path: str, tmp_path: Path) -> None:
-    """``$ID`` is the id of a running durable runtime, as the pages say."""
-    async with whole_gateway("durable", "bctrl", "bctrl_browsers") as gateway:
-        runtime = await gateway.create(gateway.upstreams["durable"], start=True)
-        environment = {"RTGW_SERVER": gateway.url, "RTGW_API_KEY": KEY, "ID": runtime["id"], "PATH": path}
-        code = code.replace("http://127.0.0.1:8080", gateway.url)
-        shell = ("bash", "--noprofile", "--norc", "-euo", "pipefail", "-c", FAILING + code)
-        ended = await finished(command=shell, cwd=tmp_path, environment=environment)
-        assert ended.code == 0, ended.stdout + ended.stderr
+@pytest.fixture(autouse=True)
+def variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the settings of the pages take from the environment."""
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
 
 
-def test_blocks_that_are_not_run_say_why() -> None:
-    """A mark that no block follows would hide that its block runs, or that there is none."""
-    for page in PAGES:
-        text = (ROOT / f"docs/{page}.md").read_text("utf-8")
-        marked = [block["reason"] for block in BLOCK.finditer(text) if block["reason"]]
-        assert text.count("(not run: ") == len(marked)
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, ...]]:
+    """``runtime-gateway``, without the time of its imports."""
+    with warm(tmp_path_factory.mktemp("warm") / "socket", clean_environment()) as command:
+        yield command
+
+
+@pytest.mark.parametrize("page", RUN)
+async def test_every_command_of_a_page_works_as_written(
+    page: str, command: tuple[str, ...], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    first = {each.text.partition(" ")[0] for each in statements(page) if exception(page, each.text) is None}
+    for name in first & PROGRAMS:
+        program(name)
+    if "pg_dump" in first:
+        request.getfixturevalue("monkeypatch").setenv("STORE_URL", request.getfixturevalue("postgres").dsn())
+    async with reader(page, tmp_path / "checkout", command) as at:
+        for statement in statements(page):
+            if exception(page, statement.text) is None:
+                await at.follow(statement)
+            else:
+                assert not missing(statement, tmp_path / "checkout")
+
+
+def test_every_exception_is_a_command_of_a_page() -> None:
+    used = {exception(page, each.text) for page in pages() for each in statements(page)}
+    assert NOT_RUN.keys() == used - {None}
+
+
+@pytest.mark.parametrize("page", pages())
+def test_every_block_says_what_it_is(page: str) -> None:
+    """A block of commands that calls itself something else would not be run."""
+    assert {block.language for block in blocks(page)} <= LANGUAGES | SHELL
+
+
+def missing(statement: Statement, checkout: Path) -> list[str]:
+    """The files of a command that do not exist."""
+    paths = re.findall(r"(?<![\w./])(?:config|tests)/[\w./-]+", statement.text)
+    return [path for path in paths if not (checkout / path).exists()]
+
+
+@pytest.mark.parametrize("page", sorted(set(pages()) - set(RUN)))
+def test_files_of_commands_that_are_not_run_exist(page: str) -> None:
+    assert [path for statement in statements(page) for path in missing(statement, ROOT)] == []
+
+
+def test_targets_of_make_exist() -> None:
+    texts = {each.text for page in pages() for each in statements(page) if each.text.startswith("make ")}
+    for text in sorted(texts):
+        ended = subprocess.run(["bash", "-c", f"make --dry-run {text[5:]}"], cwd=ROOT, capture_output=True, check=False)
+        assert ended.returncode == 0, text + ended.stderr.decode()

@@ -196,7 +196,7 @@ def test_pods_leave_service_before_they_stop() -> None:
 
 async def test_settings_of_the_manifests_are_valid_and_read_the_secrets_of_the_page(tmp_path: Path) -> None:
     text = manifest("ConfigMap")["data"]["gateway.yaml"]
-    created = set(re.findall(r"--from-file ([\w-]+)", " ".join(commands("Kubernetes"))))
+    created = set(re.findall(r"--from-file config/deploy/secrets/([\w-]+)", " ".join(commands("Kubernetes"))))
     assert secret_files(text) == created
     mounts = {mount["name"]: mount["mountPath"] for mount in pod()["containers"][0]["volumeMounts"]}
     assert mounts["secrets"] == SECRETS
