@@ -6,20 +6,18 @@ from typing import Final
 from gateway.domain.intents import HOLDS_NAME, UNSETTLED, Intent, IntentState
 from gateway.ports.intent_query import IntentQuery
 from gateway.ports.store import Counts, Decision, DecisionRecord
-from gateway.storage.sql import COLUMNS, Statement, Steps, in_states, intent_of, placeholders, surplus_of
-
-_UNSETTLED: Final = in_states(sorted(UNSETTLED))
+from gateway.storage.sql import COLUMNS, Statement, Steps, any_state, in_states, intent_of, placeholders, surplus_of
 
 _BY_ID: Final = f"SELECT {COLUMNS} FROM intents WHERE id = $1"
 _BY_KEY: Final = f"SELECT {COLUMNS} FROM intents WHERE principal = $1 AND client_key = $2"
 _OF_NAME: Final = "FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3 AND id <> $4"
 _DONE: Final = " AND state = 'done'"
 _HOLDER_OR_NEWEST: Final = (
-    f" ORDER BY CASE WHEN state IN {in_states(sorted(HOLDS_NAME))} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
+    f" ORDER BY CASE WHEN {any_state(HOLDS_NAME)} AND superseded_by IS NULL THEN 0 ELSE 1 END,"
     " created_at DESC, id DESC LIMIT 1"
 )
 _COUNT: Final = (
-    f"SELECT state, count(*), {{now}} - min(created_at) FROM intents WHERE state IN {_UNSETTLED} GROUP BY state"
+    f"SELECT state, count(*), {{now}} - min(created_at) FROM intents WHERE {any_state(UNSETTLED)} GROUP BY state"
 )
 _SURPLUS: Final = "SELECT count(*) FROM intents WHERE surplus <> '[]'"
 _DECISIONS: Final = (
@@ -63,7 +61,7 @@ def made_under(namespace: str, kind: str, name: str, *, other_than: str) -> Step
 
 
 def listed(query: IntentQuery) -> Steps[Sequence[Intent]]:
-    where = [f"state IN {in_states(sorted(query.states))}"]
+    where = [f"state IN {in_states(query.states)}"]
     if query.surplus_only:
         where.append("surplus <> '[]'")
     values: list[object] = [query.limit, *(query.before or ())]

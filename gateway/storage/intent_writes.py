@@ -35,21 +35,20 @@ from gateway.storage.sql import (
     Rollback,
     Statement,
     Steps,
+    any_state,
     columns_of,
-    in_states,
     intent_of,
     placeholders,
     stored_of_new,
 )
 
-_NAMED: Final = in_states(sorted(HOLDS_NAME))
 _TARGET_FIELDS: Final = frozenset({"namespace", "provider", "scope"})
 
 _HELD: Final = f"SELECT {COLUMNS}, {WRITER}, {{now}} FROM intents WHERE id = $1{{locked}}"
 _OF_CALLER: Final = f"SELECT {COLUMNS}, {WRITER} FROM intents WHERE id = $1 OR (principal = $2 AND client_key = $3)"
 _OF_NAME: Final = (
     f"SELECT {COLUMNS} FROM intents WHERE namespace = $1 AND kind = $2 AND name = $3"
-    f" AND state IN {_NAMED} AND superseded_by IS NULL AND id <> $4"
+    f" AND {any_state(HOLDS_NAME)} AND superseded_by IS NULL AND id <> $4"
 )
 _SUPERSEDE: Final = (
     "UPDATE intents SET superseded_by = $1, updated_at = {now} WHERE id = $2 AND epoch = $3 AND state = 'absent'"

@@ -19,7 +19,7 @@ _INSERT: Final = (
     " ON CONFLICT (api, address) DO NOTHING RETURNING api"
 )
 _NAMESPACES: Final = "SELECT namespace FROM intents GROUP BY namespace ORDER BY max(created_at) DESC, namespace"
-_NAMED: Final = in_states(sorted(HOLDS_NAME))
+_NAMED: Final = in_states(HOLDS_NAME)
 _RENAME: Final = (
     f"UPDATE intents SET namespace = $2 WHERE namespace = $1 AND (state NOT IN {_NAMED} OR superseded_by IS NOT NULL"
     " OR NOT EXISTS (SELECT 1 FROM intents AS other WHERE other.namespace = $2 AND other.kind = intents.kind"

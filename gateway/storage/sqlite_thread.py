@@ -32,6 +32,12 @@ _BATCH: Final = 64  # operations of a commit, after which no further group is ad
 _READ_BATCH: Final = 8  # the same for reads whose results are delivered together
 
 
+# Without an adapter of their own, sqlite3 looks in each of these values for a method that adapts it, and raises and
+# catches two errors; this takes longer than to bind it.
+for _kind in (bytes, type(None)):
+    sqlite3.register_adapter(_kind, lambda value: value)
+
+
 @lru_cache(maxsize=512)
 def _rendered(sql: str) -> tuple[str, bool]:
     """The SQL for SQLite, and whether its last parameter is the time. (A function of SQL that returns the time would
