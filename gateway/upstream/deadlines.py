@@ -6,6 +6,7 @@ wasted: it costs a twentieth of the time of a request.
 
 import asyncio
 from collections.abc import Callable
+from functools import cached_property
 from operator import attrgetter
 from types import TracebackType
 from typing import Final, Self
@@ -21,6 +22,11 @@ class Deadlines:
         self._timer: asyncio.Handle | None = None
         self._moment = 0.0  # for which the timer is set
 
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of all waits. Asking for the running one is a system call."""
+        return asyncio.get_running_loop()
+
     def within(self, seconds: float) -> "Wait":
         """A context manager that cancels its block after ``seconds`` and raises ``TimeoutError`` instead; at once if
         ``seconds`` is not positive: ``with deadlines.within(10): ...``."""
@@ -35,12 +41,12 @@ class Deadlines:
         if self._timer is not None:
             self._timer.cancel()
         self._moment = moment
-        self._timer = asyncio.get_running_loop().call_at(moment, self._fire)
+        self._timer = self.loop.call_at(moment, self._fire)
 
     def _fire(self) -> None:
         # The wait that the timer was set for may have ended or moved: the next deadline is searched for only now.
         self._timer = None
-        now = asyncio.get_running_loop().time()
+        now = self.loop.time()
         passed = (wait for wait in self._waits if wait.deadline <= now)
         for wait in sorted(passed, key=_DEADLINE):  # in a late event loop, several have passed
             if wait.may_continue is None or not wait.may_continue():
@@ -64,20 +70,21 @@ class Wait:
         self.may_continue: Callable[[], bool] | None = None
 
     def __enter__(self) -> Self:
-        task = asyncio.current_task()
+        loop = self._all.loop
+        task = asyncio.current_task(loop)
         if task is None:
             raise RuntimeError("a deadline needs a running task")
         if self._seconds <= 0:
             raise TimeoutError
         self._task = task
         self._cancelling = task.cancelling()
-        self.deadline = asyncio.get_running_loop().time() + self._seconds
+        self.deadline = loop.time() + self._seconds
         self._all._add(self)
         return self
 
     def move(self, seconds: float) -> None:
         """Set the deadline to ``seconds`` from now. Without effect on a block that has ended or was cancelled."""
-        self.deadline = asyncio.get_running_loop().time() + seconds
+        self.deadline = self._all.loop.time() + seconds
         if self in self._all._waits:
             self._all._add(self)
 

@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from itertools import chain
 from typing import Final, cast
 
@@ -39,9 +40,18 @@ def probe_when_silent(transport: asyncio.BaseTransport) -> None:
                 connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+@lru_cache(maxsize=128)
+def _header_name(sent: bytes) -> istr:
+    # The few names that come with every response. (Spaces before a colon are no part of a name: RFC 9112, 5.1.)
+    return istr(sent.decode("latin-1").rstrip(" \t"))
+
+
 class Http1Connection(asyncio.Protocol):
     """A connection. ``caller`` is the principal that used it last; ``keep_alive`` the seconds for which the provider
     keeps it open when idle, None if it did not say; ``received_at`` the monotonic time of the last byte."""
+
+    loop: asyncio.AbstractEventLoop
+    """The event loop of the connection, once it is made."""
 
     def __init__(self, limits: HeadLimits) -> None:
         self.caller = ""
@@ -84,7 +94,7 @@ class Http1Connection(asyncio.Protocol):
     async def drain(self) -> None:
         """Return when more may be written, or the connection is closed."""
         while self._is_choked:
-            self._drained = asyncio.get_running_loop().create_future()
+            self._drained = self.loop.create_future()
             await self._drained
 
     async def upload(self, body: AsyncIterator[bytes], *, chunked: bool) -> None:
@@ -144,6 +154,7 @@ class Http1Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.loop = asyncio.get_running_loop()
         probe_when_silent(transport)
         self.is_tls = transport.get_extra_info("ssl_object") is not None
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -229,12 +240,8 @@ class Http1Connection(asyncio.Protocol):
         status = parser.get_status_code()
         if not 100 <= status <= 599:
             raise Fault("unreadable", f"The status {status} is not one of HTTP.")
-        # (Spaces before a colon are no part of the name: RFC 9112, 5.1.)
-        headers = CIMultiDict(
-            [
-                (name.decode("latin-1").rstrip(" \t"), value.decode("utf-8", "surrogateescape").strip(" \t"))
-                for name, value in lines
-            ]
+        headers: CIMultiDict[str] = CIMultiDict(
+            [(_header_name(name), value.decode("utf-8", "surrogateescape").strip(" \t")) for name, value in lines]
         )
         if "\0" in "".join(headers.values()):
             raise Fault("unreadable", "A header has a zero byte.")

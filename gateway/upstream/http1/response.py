@@ -167,7 +167,7 @@ class IncomingResponse:
 
     def _wait(self) -> asyncio.Future[None]:
         """Await this, and then set ``_waiter`` to None: the task has run."""
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._connection.loop.create_future()
         return self._waiter
 
 
