@@ -89,11 +89,12 @@ def calls(bench: Bench) -> Iterator[Row]:
         with (
             bench.gateways(document(caching=False)) as plain,
             server("passthrough", bench.upstream.url, loop=loop) as passing,
+            server("floor", bench.upstream.url, loop=loop) as floor,
             proxies(bench.upstream, bench.folder) as others,
         ):
             for work in wanted:
                 if work not in from_memory:
-                    found = {PASSING: passing, **plain, **(others if work.proxied else {})}
+                    found = {PASSING: passing, **plain, **({"floor": floor, **others} if work.proxied else {})}
                     yield from _measured(bench, work, Subjects(found, bench.upstream))
     if from_memory:
         with bench.gateways(document(caching=True)) as caching, server("bare", caching["after"].url, loop=loop) as bare:

@@ -1,6 +1,7 @@
 """The servers around the gateway, each in its own process: ``python -m benchmarks.servers NAME [TARGET]``.
 
-``upstream`` is the provider of :mod:`benchmarks.upstream`. ``passthrough`` is a bare aiohttp proxy of it. ``bare``
+``upstream`` is the provider of :mod:`benchmarks.upstream`. ``passthrough`` is a bare aiohttp proxy of it. ``floor`` is
+a proxy of the gateway's request loop and HTTP client alone, without anything that the gateway does in between. ``bare``
 returns the first response of its target for each path, and does nothing else. ``sick`` is a failing provider; the first
 segment of its path selects the failure. ``far`` is a provider with an echo behind its runtime, and ``relay`` a bare
 relay to it. All have the garbage collection settings and timeouts of the gateway. Each prints its address when it
@@ -9,18 +10,25 @@ serves.
 
 import argparse
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
+from pydantic import SecretStr
 
 from benchmarks.upstream import RUNTIMES, provider, runtime, url_of
 from benchmarks.versions import KEY
 from gateway.app.event_loop import loop_factory
 from gateway.app.serving import tune_gc
+from gateway.domain.values import Operation
+from gateway.http.request_loop import RequestLoop
+from gateway.ports.provider_settings import ProviderSettings
+from gateway.ports.transport import Call, UpstreamRequest
 from gateway.settings import SettingsError
+from gateway.upstream.transport import HttpTransport
 
 SICK_DEADLINE = 0.5
 """The deadline of a read at the sick provider, in seconds."""
@@ -30,6 +38,7 @@ _SWITCH = (
     b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
 )
 _PIECE = 1 << 16
+_FLOOR_SECONDS = 250.0
 
 
 def passthrough(target: str) -> web.Application:
@@ -58,6 +67,28 @@ def passthrough(target: str) -> web.Application:
     app.router.add_get("/{path:.*}", forward)
     app.router.add_post("/{path:.*}", forward_body)
     return app
+
+
+async def floor(target: str) -> str:
+    """Forwards every GET and POST: what is left of the gateway if it does nothing with them."""
+    loop = asyncio.get_running_loop()
+    transport = HttpTransport(ProviderSettings(name="floor", api="durable", base_url=target, token=SecretStr("t")))
+    sent = {"X-API-Key": "t"}
+
+    async def forward(request: web.BaseRequest) -> web.Response:
+        body = await request.read() if request.body_exists else None
+        operation = Operation.GET if body is None else Operation.CREATE
+        call = Call(time.monotonic() + _FLOOR_SECONDS)
+        answer = await transport.send(
+            UpstreamRequest(operation, request.method, request.raw_path, headers=sent, body=body), call
+        )
+        return web.Response(body=answer.body, status=answer.status, content_type="application/json")
+
+    manager = web.Server(forward)
+    server = await loop.create_server(
+        lambda: RequestLoop(manager, loop=loop, keepalive_timeout=75), "127.0.0.1", 0, backlog=1024
+    )
+    return url_of(server)
 
 
 def bare(target: str) -> web.Application:
@@ -153,6 +184,7 @@ async def _application(app: web.Application) -> str:
 SERVERS: dict[str, Callable[[str], Awaitable[str]]] = {
     "upstream": lambda _: provider(),
     "passthrough": lambda target: _application(passthrough(target)),
+    "floor": floor,
     "bare": lambda target: _application(bare(target)),
     "sick": lambda _: _application(sick()),
     "far": lambda _: far(),
