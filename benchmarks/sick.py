@@ -43,16 +43,20 @@ class _Paced(Client):
     def __init__(self, ask: Ask, until: float, took: list[float], every: float) -> None:
         super().__init__(ask, until, took)
         self._every = every
+        self._timer: asyncio.TimerHandle | None = None
 
     def _again(self, now: float) -> None:
         if now + self._every >= self._until:
             super()._again(self._until)
         else:
-            asyncio.get_running_loop().call_later(max(self._began + self._every - now, 0), self.ask)
+            pause = max(self._began + self._every - now, 0)
+            self._timer = asyncio.get_running_loop().call_later(pause, self.ask)
 
     def leave(self) -> None:
         """Stop without waiting for a response."""
         self.done.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         if not self._transport.is_closing():
             self._transport.abort()
 
