@@ -23,12 +23,14 @@ help: ## Show this list of commands
 run: $(RUN_STAMP) ## Run the gateway with an emulator of every provider on 127.0.0.1:8080 (ARGS="--port 9000")
 	@$(BIN)/runtime-gateway demo $(ARGS)
 
-# Three parts that take about as long run in parallel. The output of the last one is shown at once, the others' at the end.
+# Four parts that take about as long run in parallel. The output of the last one is shown at once, the others' at the end.
 test: $(DEV_STAMP) $(CLIENT_STAMPS) ## Run the whole test suite, except the tests in a browser (ARGS="-k name")
 	@folder=$$(mktemp -d); trap 'kill $$parts 2>/dev/null; rm -rf $$folder' EXIT INT TERM; \
 	export TEST_CLIENTS=required; pytest="$(BIN)/python -m pytest"; \
-	$$pytest tests/faults -p no:cacheprovider $(ARGS) > $$folder/1 2>&1 & parts=$$!; \
-	$$pytest tests/component/access tests/component/test_*.py -p no:cacheprovider $(ARGS) > $$folder/2 2>&1 & parts="$$parts $$!"; \
+	$$pytest tests/faults/simulator tests/faults/test_moves*.py -p no:cacheprovider $(ARGS) > $$folder/1 2>&1 & parts=$$!; \
+	$$pytest tests/faults --ignore tests/faults/simulator --ignore-glob 'tests/faults/test_moves*.py' -p no:cacheprovider $(ARGS) \
+	    > $$folder/2 2>&1 & parts="$$parts $$!"; \
+	$$pytest tests/component/access tests/component/test_*.py -p no:cacheprovider $(ARGS) > $$folder/3 2>&1 & parts="$$parts $$!"; \
 	$$pytest --ignore tests/faults --ignore tests/real --ignore tests/component/access --ignore-glob 'tests/component/test_*.py' $(ARGS); codes=$$?; \
 	for job in $$parts; do wait $$job; codes="$$codes $$?"; done; cat $$folder/*; \
 	for code in $$codes; do [ $$code = 0 ] || { [ $$code = 5 ] && [ -n "$(ARGS)" ]; } || exit $$code; done
