@@ -27,10 +27,14 @@ const main = document.getElementById("main");
 let me = null;
 let leave = () => {};
 
+function brand() {
+  return el("strong", { class: "brand" }, el("img", { src: "console/icon.svg", alt: "", width: 22, height: 22 }), el("span", {}, "runtime-gateway"));
+}
+
 function signIn(text = "") {
   leave();
   me = null;
-  show(document.getElementById("top"), el("strong", { class: "brand" }, "runtime-gateway"));
+  show(document.getElementById("top"), brand());
   const key = el("input", { type: "password", name: "key", required: true, autocomplete: "off" });
   const keep = el("input", { type: "checkbox", name: "keep" });
   const onsubmit = async (event) => {
@@ -66,10 +70,10 @@ function frame() {
     route();
   }, { "aria-label": "Refresh every" });
   show(document.getElementById("top"),
-    el("strong", { class: "brand" }, "runtime-gateway"),
+    brand(),
     el("nav", { "aria-label": "Pages" }, PAGES.filter(({ may }) => may(me)).map(({ path, title }) => el("a", { href: `#/${path}` }, title))),
     el("div", { class: "account" },
-      el("label", { class: "inline" }, "Refresh ", interval),
+      el("label", { class: "inline" }, el("span", {}, "Refresh"), interval),
       el("span", { class: "who" }, foreign(me.principal)),
       el("a", { href: "docs" }, "Docs"),
       client.key && button("Sign out", () => { client.signOut(); signIn(); })));
@@ -96,7 +100,7 @@ function route() {
     client, me, main, below, query: new URLSearchParams(query), signal: ended.signal,
     every: (work) => repeat(work, seconds, ended.signal),
   }).catch((problem) => {
-    if (!ended.signal.aborted) show(main, failure(problem, route));
+    if (!ended.signal.aborted) show(main, el("h1", {}, foreign(known.title)), failure(problem, route));
   });
 }
 

@@ -23,7 +23,7 @@ function intents(client, me, items, again) {
     { title: "State", cell: (one) => badge(one.state) },
     { title: "Where", cell: (one) => foreign(`${one.provider} ${one.scope}`) },
     { title: "Who", cell: (one) => foreign(one.principal) },
-    { title: "Age", cell: (one) => age(one.created_at) },
+    { title: "Age", className: "number", cell: (one) => age(one.created_at) },
     { title: "Why", cell: (one) => (one.problem ? foreign(one.problem.detail) : sends(one)), className: "wide" },
     { title: "", cell: (one) => me.may("admin") && ["parked", "unknown"].includes(one.state) && acting("Resolve", () => resolve(client, one, again), { "data-focus": one.id }) },
   ], items, "No create is in this state.");

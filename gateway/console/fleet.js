@@ -1,13 +1,14 @@
 /** All runtimes of all providers, with filters, and verbs on many at once. */
 
 import { el, foreign, show } from "./dom.js";
-import { age, credits, nameOf, plural, until } from "./format.js";
+import { age, capital, credits, nameOf, plural, until } from "./format.js";
 import { acting, badge, choice, field, link } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
 import { Windowed } from "./windowed.js";
 
 const STATES = ["running", "starting", "paused", "idle", "stopping", "stopped", "failed", "unknown"];
 const FILTERS = ["name", "state", "kind", "provider", "owner"];
+const NUMBERS = ["Age", "Expires", "Credits"];
 const PAGE = 100;
 const COUNT_EVERY = 60_000; // milliseconds
 
@@ -24,13 +25,13 @@ class Fleet {
     this.bar = el("div", { class: "bulk", hidden: true });
     this.figures = el("p", { class: "figures chips", hidden: true });
     this.counted = 0;
-    this.summary = el("p", { class: "small", role: "status" }, "Reading …");
+    this.summary = el("p", { class: "small summary", role: "status" }, "Reading …");
   }
 
   async begin() {
-    const titles = ["Name", "State", "Where", "Owner", "Age", "Expires", "Cost", "Labels"];
+    const titles = ["Name", "State", "Provider", "Owner", "Age", "Expires", "Credits", "Labels"];
     this.all = el("input", { type: "checkbox", "aria-label": "Select all rows shown", onchange: () => this.select(this.all.checked) });
-    show(this.head, this.all, titles.map((title) => el("span", {}, title)));
+    show(this.head, this.all, titles.map((title) => el("span", { class: NUMBERS.includes(title) ? "number" : null }, title)));
     show(this.main, el("h1", {}, "Fleet"), this.figures, this.filters(), this.labels(), this.summary, this.bar, el("div", { class: "fleet" }, this.head, this.list.node));
     await this.every(() => this.refresh());
   }
@@ -50,7 +51,7 @@ class Fleet {
     const missing = incomplete.map(({ provider }) => provider).filter(Boolean).join(", ");
     show(this.figures, el("strong", {}, plural(total.runtimes, "runtime")),
       items.map(({ value, runtimes }) => el("a", { class: "chip", href: `#/fleet?state=${value}` }, `${value} ${runtimes.toLocaleString()}`)),
-      total.cost && el("span", { class: "small" }, `${credits(total.cost)}, known of ${total.cost.runtimes.toLocaleString()}`),
+      total.cost && el("span", { class: "small" }, `${credits(total.cost)} credits, known of ${total.cost.runtimes.toLocaleString()}`),
       incomplete.length > 0 && el("span", { class: "warning" }, `without ${missing || plural(incomplete.length, "provider")}`));
     this.figures.hidden = false;
   }
@@ -105,8 +106,8 @@ class Fleet {
     const { rows, count, ended, notes } = this.list;
     for (const row of rows) if (this.selected.has(row.id)) this.selected.set(row.id, row);
     this.all.checked = rows.length > 0 && rows.every(({ id }) => this.selected.has(id));
-    show(this.summary, count === 0 && ended ? "No runtime fits." : `${plural(count, "runtime")}${ended ? "" : " so far"}`,
-      notes.map((text) => el("span", { class: "warning" }, ` ${text}`)));
+    show(this.summary, count === 0 && ended ? "No runtime fits." : `${count.toLocaleString()} shown${ended ? "" : ", more below"}`,
+      notes.map((text) => el("span", { class: "warning" }, text)));
     this.bulk();
   }
 
@@ -119,9 +120,9 @@ class Fleet {
       el("span", {}, badge(runtime.state)),
       el("span", {}, foreign(runtime.provider ?? ""), el("small", {}, ` ${runtime.kind}`)),
       el("span", { "data-title": "Owner" }, foreign(runtime.owner ?? "–")),
-      el("span", { "data-title": "Age" }, age(runtime.created_at)),
-      el("span", { "data-title": "Expires" }, until(runtime.expires_at)),
-      el("span", { "data-title": "Cost" }, credits(runtime.cost)),
+      el("span", { class: "number", "data-title": "Age" }, age(runtime.created_at)),
+      el("span", { class: "number", "data-title": "Expires" }, until(runtime.expires_at)),
+      el("span", { class: "number", "data-title": "Credits" }, credits(runtime.cost)),
       el("span", { class: "chips" }, labels.slice(0, 4).map((label) => acting(label, () => this.addLabel(label), { class: "chip", "aria-label": `Only with the label ${label}` }))));
   }
 
@@ -132,7 +133,7 @@ class Fleet {
     const progress = el("span", { class: "small", role: "status" });
     const verbs = VERBS.map((verb) => [verb, chosen.filter((runtime) => possible(runtime, verb))]).filter(([, fit]) => fit.length > 0);
     show(this.bar, el("strong", {}, `${plural(chosen.length, "runtime")} selected`),
-      verbs.map(([verb, fit]) => acting(`${verb} ${fit.length}`, async () => {
+      verbs.map(([verb, fit]) => acting(`${capital(verb)} ${fit.length}`, async () => {
         if (await act(this.client, verb, fit, (done, all) => show(progress, `${done} of ${all}`))) await this.refresh(true);
       }, { class: verb === "start" || verb === "resume" || verb === "pause" ? null : "danger" })), progress);
   }

@@ -25,8 +25,13 @@ export function when(at) {
   return at ? new Date(at).toLocaleString().replaceAll(/\s/g, "\u00a0") : "–";
 }
 
+/** The time of day. */
+export function clock(at) {
+  return new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+}
+
 export function credits(cost) {
-  return cost ? `${cost.estimated_total_credits.toLocaleString()} cr` : "–";
+  return cost ? cost.estimated_total_credits.toLocaleString() : "–";
 }
 
 /** Seconds as milliseconds or seconds: 0.0123 → "12 ms". */
@@ -37,6 +42,10 @@ export function latency(seconds) {
 
 export function plural(count, noun) {
   return `${count.toLocaleString()} ${noun}${count === 1 ? "" : "s"}`;
+}
+
+export function capital(text) {
+  return text[0].toUpperCase() + text.slice(1);
 }
 
 export function nameOf(runtime) {

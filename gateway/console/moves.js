@@ -1,7 +1,7 @@
 /** Moves of runtimes between providers: their plans, progress, and what can be done with them. */
 
 import { el, foreign, notify, show } from "./dom.js";
-import { age } from "./format.js";
+import { age, capital } from "./format.js";
 import { Pages, acting, ask, badge, facts, link, table } from "./ui.js";
 
 const WORKING = ["planning", "applying", "rolling_back"];
@@ -16,7 +16,7 @@ async function all({ client, main, every, signal }) {
     { title: "State", cell: (move) => badge(move.state) },
     { title: "From, to", cell: (move) => foreign(`${move.request.source.provider} → ${move.request.target.provider}`) },
     { title: "Runtimes", cell: (move) => counts(move) },
-    { title: "Age", cell: (move) => age(move.created_at) },
+    { title: "Age", className: "number", cell: (move) => age(move.created_at) },
   ], items), { nothing: "There is no move. Plan one with: runtime-gateway migrate plan --from A --to B" });
   show(main, el("h1", {}, "Moves"), pages.node);
   await every(() => (pages.items.length > 50 ? Promise.resolve() : pages.first()));
@@ -45,11 +45,11 @@ async function one({ client, main, below, signal, every }) {
 function top(client, path, move) {
   const all = Object.values(move.counts).reduce((sum, count) => sum + count, 0);
   const over = ["moved", "failed", "blocked", "skipped", "rolled_back"].reduce((sum, state) => sum + (move.counts[state] ?? 0), 0);
-  const say = (verb, text, body) => acting(verb, async () => {
-    if (text && !(await ask({ title: `${verb[0].toUpperCase()}${verb.slice(1)} this move?`, text, action: verb }))) return;
+  const say = (verb, text, body) => acting(capital(verb), async () => {
+    if (text && !(await ask({ title: `${capital(verb)} this move?`, text, action: capital(verb) }))) return;
     await client.call("POST", `${path}/${verb}`, body);
     notify(`${verb} is under way.`);
-  }, { "data-focus": verb });
+  }, { "data-focus": verb, class: verb === "apply" ? "primary" : null });
   const verbs = [
     move.state === "planned" && say("apply", `${move.counts.planned ?? 0} runtimes go to ${move.request.target.provider}.`, { digest: move.digest }),
     move.state === "applying" && say("pause", ""),

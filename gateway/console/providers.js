@@ -38,30 +38,33 @@ function verdict({ health, policies }) {
 }
 
 function charts(name, minutes) {
-  const sums = minutes.map(({ classes }, index) => {
+  const sum = (numbers) => numbers.reduce((all, one) => all + one, 0);
+  const counted = minutes.map(({ at, classes }) => {
     const each = Object.values(classes);
-    return {
-      open: each.some(({ breaker }) => breaker !== "closed"),
-      calls: each.reduce((sum, { calls }) => sum + calls, 0),
-      failed: each.reduce((sum, { failures }) => sum + Object.values(failures).reduce((all, one) => all + one, 0), 0),
-      p50: classes.read?.p50 ?? null, p95: classes.read?.p95 ?? null, index,
-    };
+    const open = each.some(({ breaker }) => breaker !== "closed"), calls = sum(each.map((one) => one.calls));
+    const failed = sum(each.flatMap(({ failures }) => Object.values(failures)));
+    return { at, open, calls, failed, hover: `${plural(calls, "call")}, ${failed} failed${open ? ", breaker open" : ""}` };
   });
-  const calls = sums.reduce((sum, minute) => sum + minute.calls, 0), failed = sums.reduce((sum, minute) => sum + minute.failed, 0);
-  const most = Math.max(0, ...sums.map(({ p95 }) => p95 ?? 0));
-  const callsText = `${plural(calls, "call")} in the last hour, ${failed} failed`;
-  const timesText = `Reads: p50 (line) and p95 (dashes) by minute, at most ${latency(most || null)}`;
+  const reads = minutes.map(({ at, classes: { read } }) => ({ at, p50: read?.p50 ?? null, p95: read?.p95 ?? null, hover: `p50 ${latency(read?.p50)}, p95 ${latency(read?.p95)}` }));
+  const values = (key) => reads.map((minute) => minute[key]);
+  const calls = sum(counted.map((minute) => minute.calls)), failed = sum(counted.map((minute) => minute.failed));
   return el("div", { class: "charts" },
-    el("figure", {}, callsChart(sums, `${name}: ${callsText}`), el("figcaption", {}, callsText)),
-    el("figure", {}, linesChart([{ className: "p95", values: sums.map(({ p95 }) => p95) }, { className: "p50", values: sums.map(({ p50 }) => p50) }], `${name}: ${timesText}`), el("figcaption", {}, timesText)));
+    callsChart(counted, {
+      label: name, title: "Calls per minute", summary: `${calls.toLocaleString()} in the last hour, ${failed.toLocaleString()} failed`,
+      legend: [["good", "answered"], ["bad", "failed"], ...(counted.some(({ open }) => open) ? [["open", "breaker open"]] : [])],
+    }),
+    linesChart(reads, [{ className: "p95", values: values("p95") }, { className: "p50", values: values("p50") }], latency, {
+      label: name, title: "Duration of reads", summary: `at most ${latency(Math.max(0, ...values("p95")) || null)}`,
+      legend: [["p50", "p50: half take less"], ["p95", "p95: 95 % take less"]],
+    }));
 }
 
 function load({ policies }) {
   const share = (now, most) => (most === null ? String(now) : `${now} of ${most}`);
   return table("Load now, by class of work", [
     { title: "Class", cell: ([work]) => work },
-    { title: "In flight", cell: ([, one]) => share(one.in_flight, one.max_in_flight) },
-    { title: "Waiting", cell: ([, one]) => share(one.waiting, one.max_waiting) },
+    { title: "In flight", className: "number", cell: ([, one]) => share(one.in_flight, one.max_in_flight) },
+    { title: "Waiting", className: "number", cell: ([, one]) => share(one.waiting, one.max_waiting) },
     { title: "Breaker", cell: ([, one]) => badge(one.breaker) },
   ], CLASSES.filter((work) => policies[work]).map((work) => [work, policies[work]]));
 }

@@ -2,7 +2,7 @@
 
 import { ETAG, runtimePath } from "./client.js";
 import { el, foreign, notify, show } from "./dom.js";
-import { age, credits, nameOf, until, when } from "./format.js";
+import { age, capital, credits, nameOf, until, when } from "./format.js";
 import { acting, ask, badge, copyable, facts, failure, field, link, table } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
 
@@ -43,13 +43,13 @@ function top(client, me, runtime, again) {
     runtime.state_reason && el("p", {}, foreign(String(runtime.state_reason))),
     el("div", { class: "buttons" }, verbs.map((verb) => {
       const fits = possible(runtime, verb);
-      return acting(verb, async () => { if (await act(client, verb, [runtime])) await again(); },
+      return acting(capital(verb), async () => { if (await act(client, verb, [runtime])) await again(); },
         { disabled: !fits, title: fits ? null : runtime.actions[verb].reason ?? `not while ${runtime.state}`, "data-focus": verb, class: ["stop", "reset", "delete"].includes(verb) ? "danger" : null });
     })),
     facts({
       Id: el("code", {}, runtime.id), Provider: runtime.provider, Scope: runtime.scope, Kind: runtime.kind, Owner: runtime.owner,
       Description: runtime.description, Age: `${age(runtime.created_at)} (${when(runtime.created_at)})`, Expires: runtime.expires_at && `${until(runtime.expires_at)} (${when(runtime.expires_at)})`,
-      Cost: runtime.cost && credits(runtime.cost),
+      Cost: runtime.cost && `${credits(runtime.cost)} credits`,
       Labels: runtime.labels && Object.keys(runtime.labels).length > 0 && el("span", { class: "chips" }, Object.entries(runtime.labels).map(([name, value]) => link(`${name}=${value}`, `#/fleet?${new URLSearchParams({ label: `${name}=${value}` })}`, { class: "chip" }))),
       "At the provider": Object.entries(runtime.provider_state ?? {}).filter(([, value]) => value).map(([name, value]) => `${name} ${value}`).join(", "),
     }),

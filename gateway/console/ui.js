@@ -27,8 +27,12 @@ export function facts(rows) {
 export function table(caption, columns, rows, empty = "Nothing here.") {
   if (rows.length === 0) return el("p", { class: "empty" }, empty);
   const head = columns.map(({ title, className }) => el("th", { scope: "col", class: className }, title));
-  const body = rows.map((row) => el("tr", {}, columns.map(({ title, cell, className }) =>
-    el("td", { "data-title": typeof title === "string" ? title : null, class: className }, cell(row)))));
+  const filled = ({ title, cell, className }, row) => {
+    const one = el("td", { "data-title": title, class: className }, cell(row));
+    one.classList.toggle("none", ["", "–"].includes(one.textContent));
+    return one;
+  };
+  const body = rows.map((row) => el("tr", {}, columns.map((column) => filled(column, row))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {},
     el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
 }

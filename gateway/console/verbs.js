@@ -2,7 +2,7 @@
 
 import { runtimePath } from "./client.js";
 import { el, foreign, notify } from "./dom.js";
-import { nameOf, plural } from "./format.js";
+import { capital, nameOf, plural } from "./format.js";
 import { ask } from "./ui.js";
 
 export const VERBS = ["start", "resume", "pause", "stop", "reset", "delete"];
@@ -38,9 +38,9 @@ export async function act(client, verb, runtimes, onProgress = () => {}) {
     const shown = runtimes.slice(0, 8).map((runtime) => el("li", {}, foreign(nameOf(runtime)), ` at ${runtime.provider}`));
     const rest = runtimes.length > 8 && el("li", {}, `and ${plural(runtimes.length - 8, "other")}`);
     const lost = losing.length > 0 ? [`${losing.length} of ${runtimes.length}: ${LOST[verb]}`] : [];
-    const title = `${verb[0].toUpperCase()}${verb.slice(1)} ${plural(runtimes.length, "runtime")}?`;
+    const title = `${capital(verb)} ${plural(runtimes.length, "runtime")}?`;
     const text = losing.length > 0 ? "" : "Their compute ends; their state is kept.";
-    if (!(await ask({ title, text, lost, content: el("ul", {}, shown, rest), action: verb }))) return false;
+    if (!(await ask({ title, text, lost, content: el("ul", {}, shown, rest), action: capital(verb) }))) return false;
   }
   const waiting = [...runtimes];
   const failed = [];

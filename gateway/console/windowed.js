@@ -39,7 +39,7 @@ export class Windowed {
 
   /** What the pages near the visible part say about rows that they leave out. */
   get notes() {
-    return [...new Set(this.blocks.flatMap(({ notes }) => notes))];
+    return [...new Map(this.blocks.flatMap(({ notes }) => notes)).values()];
   }
 
   /** Read the blocks again that have rows, unless that was done or takes long. Returns the rows that are gone. */
@@ -133,9 +133,10 @@ export class Windowed {
   }
 }
 
+/** By provider, because the words of one differ from page to page: they name seconds. */
 function notes({ incomplete, warnings = [] }) {
   return [
-    ...incomplete.map(({ provider, problem }) => `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`),
-    ...warnings.map(({ provider, detail }) => (provider ? `${provider}: ${detail}` : detail)),
+    ...incomplete.map(({ provider, problem }) => [provider, `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`]),
+    ...warnings.map(({ provider, detail }) => [provider ? `${provider} ${detail}` : detail, provider ? `${provider}: ${detail}` : detail]),
   ];
 }

@@ -289,4 +289,4 @@ async def test_a_provider_that_is_missing_in_the_fleet_is_named(browser: Browser
         console.gateway.upstreams["durable"].fault(fault="status", status=503)
         await console.sign_in()
         await expect(console.row("web")).to_be_visible()
-        await expect(console.page.locator(".warning")).to_contain_text("durable-demo is missing")
+        await expect(console.page.locator(".summary .warning")).to_contain_text("durable-demo is missing")

@@ -62,7 +62,7 @@ async def test_every_row_of_ten_thousand_is_reached_with_few_in_the_document(bro
         assert seen == {f"web-{number:05}" for number in range(MANY)}
         assert most <= MOST_ROWS
         assert len(lists(console)) - before <= MANY / 100 + 10
-        await expect(page.get_by_text("10,000 runtimes", exact=True).last).to_be_visible()
+        await expect(page.get_by_text("10,000 shown", exact=True)).to_be_visible()
         # Back at the beginning, the rows are read again.
         await page.keyboard.press("Home")
         await expect(console.row("web-00000")).to_be_visible()
