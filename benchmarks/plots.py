@@ -106,7 +106,7 @@ def _values(row: Row) -> dict[str, float]:
 def _providers(results: Results) -> str:
     rows = [row for row in results.rows if row.work.startswith("list of 50 over")]
     groups = [Group(row.work.removeprefix("list of 50 "), _ratios(row), row.at_most) for row in rows]
-    title = "Processor time of a list over several providers, in lists from one (less is better)"
+    title = "Processor time of a list over several providers, relative to one (less is better)"
     return bars(title, "×", ("", "before", "after"), groups)
 
 

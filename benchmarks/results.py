@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 FORMAT: Final = 1
-HEAD: Final = ("work", "measure", "beside", "before", "after", "ratio before", "ratio after", "goal", "")
+HEAD: Final = ("work", "measure", "beside", "before", "after", "ratio before", "ratio after", "goal", "result")
+FIGURES: Final = ("before", "after", "ratio before", "ratio after")
 _UNKNOWN: Final = "–"
 
 
@@ -105,7 +106,7 @@ def _rounded(value: Any) -> Any:
 def markdown(rows: Iterable[Row]) -> Iterator[str]:
     """The rows as a table of Markdown."""
     yield f"| {' | '.join(HEAD)} |"
-    yield f"|{' --- |' * len(HEAD)}"
+    yield f"|{''.join(' ---: |' if name in FIGURES else ' --- |' for name in HEAD)}"
     for row in rows:
         cells = list(row.cells())
         cells[-1] = "**missed**" if row.met is False else cells[-1]
