@@ -1,7 +1,7 @@
 """Markdown as the HTML of the documentation: highlighted code, and links between pages and to the glossary."""
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from itertools import pairwise
@@ -16,6 +16,9 @@ from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
 _FORMATTER: Final = HtmlFormatter(nowrap=True)
 _RELATIVE_PAGE: Final = re.compile(r"(?:\./|\.\./|adr/)?(?P<page>[\w-]+)\.md(?P<anchor>#.*)?\Z")
 _PICTURE: Final = re.compile(r"(?:\.\./)?pictures/(?P<name>[\w.-]+)\Z")
+_FLAG: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
+_JOINT: Final = re.compile(r"(?<=[\w}])[./_]+(?=[\w{])")
+_SHORT: Final = 20
 _ORDINARY: Final = frozenset(
     ("absent", "feature", "item", "mark", "move", "native", "place", "provider", "runtime", "spec", "switch", "unknown")
 )
@@ -52,6 +55,7 @@ class PageRenderer:
         self._pages = pages
         options = {"html": False, "highlight": _highlighted}
         self._markdown = MarkdownIt("commonmark", options).enable("table")
+        self._markdown.add_render_rule("code_inline", _code)
         terms = {term.lower() for term in re.findall(r"^## (.+)$", glossary, re.MULTILINE)} - _ORDINARY
         words = "|".join(map(re.escape, sorted(terms, key=len, reverse=True))) or "(?!)"
         self._term: Final = re.compile(rf"\b({words})s?\b", re.IGNORECASE)
@@ -86,6 +90,7 @@ class PageRenderer:
                 token.children.append(_html(f'<a class="anchor" href="#{section.anchor}" aria-label="{label}">#</a>'))
         html = str(self._markdown.renderer.render(tokens, self._markdown.options, {}))
         html = html.replace("<table>", '<div class="scroll" tabindex="0"><table>')
+        html = html.replace(' style="text-align:right"', ' class="number"')
         return Rendered(html.replace("</table>", "</table></div>"), sections)
 
     def _rewrite(self, token: Token) -> None:
@@ -132,6 +137,14 @@ def address(page: str) -> str:
 
 def _html(content: str) -> Token:
     return Token("html_inline", "", 0, content=content)
+
+
+def _code(_renderer: object, tokens: Sequence[Token], at: int, *_: object) -> str:
+    """Code between words. A line may end between the parts of a long name, and not behind the hyphens of a flag."""
+    code = _FLAG.sub(r"<span>\g<0></span>", escape(tokens[at].content))
+    if len(tokens[at].content) > _SHORT:
+        code = _JOINT.sub(r"\g<0><wbr>", code)
+    return f"<code>{code}</code>"
 
 
 def _highlighted(code: str, language: str, _attributes: str) -> str:

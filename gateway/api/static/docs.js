@@ -7,6 +7,7 @@ import { el } from "./dom.js";
 const BASE = new URL("../", import.meta.url);
 const MOST = 12;
 const AROUND = 70;
+const SENTENCE = 32; // characters of a cell
 const input = document.querySelector("#search input");
 const found = document.getElementById("found");
 const status = document.querySelector("#search [role=status]");
@@ -120,7 +121,18 @@ export function withCopyButton(pre) {
   box.append(pre, button);
 }
 
+/** Let a table with sentences become cards on a phone. A cell of a third column or later then needs its title. */
+export function stackable(table) {
+  const titles = [...table.querySelectorAll("thead th")].map((head) => head.textContent);
+  const cells = [...table.querySelectorAll("tbody td")];
+  if (!cells.some(({ textContent }) => textContent.length > SENTENCE)) return table;
+  table.className = "prose";
+  if (titles.length > 2) for (const cell of cells) if (cell.cellIndex > 0 && titles[cell.cellIndex]) cell.dataset.title = titles[cell.cellIndex];
+  return table;
+}
+
 document.querySelectorAll("article pre").forEach(withCopyButton);
+document.querySelectorAll("article table").forEach(stackable);
 const contents = document.getElementById("contents");
 contents.addEventListener("click", ({ target }) => {
   if (target.closest("a") && contents.matches(":popover-open")) contents.hidePopover();

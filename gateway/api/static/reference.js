@@ -2,7 +2,7 @@
  * The API reference, from the OpenAPI document: each operation folded, with its parameters, a request, its responses
  * and errors. What an address names (`#createRuntime`, `#Runtime`) is unfolded.
  */
-import { withCopyButton } from "./docs.js";
+import { stackable, withCopyButton } from "./docs.js";
 import { el } from "./dom.js";
 
 const DEPTH = 6;
@@ -60,7 +60,7 @@ function smallest(schema) {
 
 function table(head, rows) {
   return el("div", { class: "scroll", tabindex: "0" },
-    el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", {}, name)))), el("tbody", {}, rows)));
+    stackable(el("table", {}, el("thead", {}, el("tr", {}, head.map((name) => el("th", {}, name)))), el("tbody", {}, rows))));
 }
 
 function code(text) {
