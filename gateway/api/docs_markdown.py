@@ -14,7 +14,9 @@ from pygments.formatters import HtmlFormatter  # type: ignore[import-untyped]
 from pygments.lexers import get_lexer_by_name  # type: ignore[import-untyped]
 
 _FORMATTER: Final = HtmlFormatter(nowrap=True)
-_RELATIVE_PAGE: Final = re.compile(r"(?:\./|\.\./|adr/)?(?P<page>[\w-]+)\.md(?P<anchor>#.*)?\Z")
+_RELATIVE_PAGE: Final = re.compile(
+    r"(?:\./|(?:\.\./)*(?:adr/|docs/|adapters/)?)(?P<page>[\w-]+)(?:/README)?\.md(?P<anchor>#.*)?\Z"
+)
 _PICTURE: Final = re.compile(r"(?:\.\./)?pictures/(?P<name>[\w.-]+)\Z")
 _FLAG: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
 _JOINT: Final = re.compile(r"(?<=[\w}])[./_]+(?=[\w{])")

@@ -1,4 +1,5 @@
-"""The documentation as web pages that need no internet: ``docs/``, a page per error code, and what a search needs."""
+"""The documentation as web pages that need no internet: ``docs/``, the README of each adapter, a page per error code,
+and what a search needs."""
 
 import gzip
 import re
@@ -57,13 +58,14 @@ class DocsSite:
 
     def __init__(self, folder: Path | None = None, openapi: Callable[[], Mapping[str, Any]] = dict) -> None:
         self._folder = folder or docs_folder()
+        self._readmes = [] if folder else sorted((_PACKAGE.parent / "adapters").glob("*/README.md"))
         self._openapi = openapi
         self._documents: dict[str, Document] = {}
         self._pages: dict[str, Rendered] = {}
         self._lock = Lock()
 
     def page(self, name: str) -> Document:
-        """A page of ``docs/``, by its file name without extension."""
+        """A page of ``docs/``, by its file name without extension, or an adapter's README, by the adapter's name."""
         if name not in self._sources:
             raise NotFound("There is no such page; /docs lists those that there are.")
         return self._kept(f"page {name}", lambda: self._page(name))
@@ -102,13 +104,14 @@ class DocsSite:
 
     @cached_property
     def _sources(self) -> Mapping[str, str]:
-        return {path.stem: path.read_text("utf-8") for path in sorted(self._folder.rglob("*.md"))}
+        readmes = {path.parent.name: path.read_text("utf-8") for path in self._readmes}
+        return readmes | {path.stem: path.read_text("utf-8") for path in sorted(self._folder.rglob("*.md"))}
 
     @cached_property
     def groups(self) -> Mapping[str, list[tuple[str, str]]]:
         """The sidebar: each section of ``index.md``, with the title and name of the pages that it links."""
         _, *sections = re.split(r"^## ", self._sources.get("index", ""), flags=re.MULTILINE)
-        link = re.compile(r"\[([^\]]+)\]\((?:adr/)?([\w-]+)\.md\)")
+        link = re.compile(r"\[([^\]]+)\]\((?:adr/|\.\./adapters/)?([\w-]+)(?:/README)?\.md\)")
         return {title: link.findall(text) for title, _, text in (section.partition("\n") for section in sections)}
 
     @cached_property

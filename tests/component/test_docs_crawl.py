@@ -47,6 +47,7 @@ async def crawled(gateway: Gateway, *starts: str) -> tuple[dict[str, str], set[t
 async def test_every_link_anchor_and_picture_leads_somewhere(gateway: Gateway) -> None:
     seen, links = await crawled(gateway, "/docs", "/docs/errors/not_found")
     assert {f"/docs/{page.stem}" for page in (ROOT / "docs").rglob("*.md")} - {"/docs/index"} <= seen.keys()
+    assert {("/docs", f"/docs/{name}", "") for name in ("bctrl", "bctrl_browsers", "durable")} <= links
     assert {f"/docs/assets/{picture.name}" for picture in (ROOT / "docs/pictures").glob("*.svg")} <= seen.keys()
     anchors = {path: set(re.findall(r' id="([^"]+)"', text)) for path, text in seen.items()}
     missing = {(page, path, anchor) for page, path, anchor in links if anchor and anchor not in anchors[path]}

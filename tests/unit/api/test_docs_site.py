@@ -56,6 +56,14 @@ def test_links_and_pictures_point_to_the_served_paths(tmp_path: Path) -> None:
     assert "&lt;b&gt;" in page
 
 
+def test_readme_of_an_adapter_is_a_page_with_links_both_ways() -> None:
+    readme = text(SITE.page("bctrl").body)
+    assert '<a href="/docs/bctrl_browsers">bctrl_browsers</a>' in readme
+    assert 'href="/docs/glossary#parked"' in readme
+    assert '<a href="/docs/bctrl" aria-current="page">bctrl</a>' in readme
+    assert '<a href="/docs/bctrl">window that remains</a>' in text(SITE.page("model").body)
+
+
 def test_only_pictures_of_the_folder_are_served(tmp_path: Path) -> None:
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures/p.svg").write_text("<svg/>")
