@@ -146,6 +146,27 @@ async def test_a_provider_gets_sick_and_recovers(browser: Browser) -> None:
         await expect(page.locator(".badge.ok")).to_be_visible()
 
 
+async def test_charts_have_scales_with_units_and_a_text_for_each_minute(browser: Browser) -> None:
+    async with opened(browser, "durable") as console:
+        runtime = await console.gateway.create(console.gateway.upstreams["durable"], name="agent")
+        for _ in range(10):
+            await console.gateway.call("GET", f"/v1/runtimes/{runtime['id']}")
+        await console.sign_in()
+        await console.go("Providers")
+        calls, durations = await console.page.locator("figure").all()
+        steps = await calls.locator(".y span").all_text_contents()
+        assert [int(step) for step in steps] == [int(steps[0]), int(steps[0]) // 2, 0]
+        for duration in await durations.locator(".y span").all_text_contents():
+            assert re.fullmatch(r"[0-9.]+ (ms|s)", duration)
+        for chart in (calls, durations):
+            times = await chart.locator(".x span").all_text_contents()
+            assert len(set(times)) == 3
+            assert all(re.fullmatch("[0-2][0-9]:[0-5][0-9]", time) for time in times)
+        await expect(calls.get_by_role("img")).to_have_accessible_name(re.compile("^durable-demo, Calls per minute: "))
+        await expect(calls.locator("title").last).to_have_text(re.compile("^[0-9:]{5}: [0-9]+ calls?, 0 failed$"))
+        await expect(durations.locator("figcaption")).to_contain_text("p95: 95 % take less")
+
+
 async def test_a_parked_create_is_resolved(browser: Browser) -> None:
     async with opened(browser) as console:
         await intent_in(console.gateway, console.store, name="lost-agent")
