@@ -13,14 +13,14 @@ import pytest
 
 from gateway.services.moves import holding, mover, worker
 from tests.component.documented.not_run import NOT_RUN, exception
-from tests.component.documented.pages import LANGUAGES, SHELL, Statement, blocks, pages, statements
-from tests.component.documented.reader import reader
+from tests.component.documented.pages import LANGUAGES, RUNNABLE, Statement, blocks, pages, statements
+from tests.component.documented.reader import CALLED, PRINTS, THEN, reader
 from tests.component.documented.warm import warm
 from tests.component.documented.world import VARIABLES
 from tests.component.processes import ROOT, clean_environment
 from tests.programs import program
 
-PROGRAMS: Final = {"pg_dump", "promtool", "sqlite3"}
+PROGRAMS: Final = {"pg_dump", "sqlite3"}
 """Programs that some machines do not have."""
 RUN: Final = [page for page in pages() if any(exception(page, each.text) is None for each in statements(page))]
 
@@ -73,7 +73,7 @@ def test_every_exception_is_a_command_of_a_page() -> None:
 @pytest.mark.parametrize("page", pages())
 def test_every_block_says_what_it_is(page: str) -> None:
     """A block of commands that calls itself something else would not be run."""
-    assert {block.language for block in blocks(page)} <= LANGUAGES | SHELL
+    assert {block.language for block in blocks(page)} <= LANGUAGES | RUNNABLE
 
 
 def missing(statement: Statement, checkout: Path) -> list[str]:
@@ -92,3 +92,8 @@ def test_targets_of_make_exist() -> None:
     for text in sorted(texts):
         ended = subprocess.run(["bash", "-c", f"make --dry-run {text[5:]}"], cwd=ROOT, capture_output=True, check=False)
         assert ended.returncode == 0, text + ended.stderr.decode()
+
+
+def test_every_entry_about_an_output_is_about_a_command() -> None:
+    for page, begin in (*PRINTS, *CALLED, *THEN):
+        assert any(each.text.startswith(begin) for each in statements(page)), (page, begin)

@@ -10,6 +10,7 @@ KEYS: Final = "tests/component/test_access_commands.py pastes it"
 NO_CLUSTER: Final = "there is no cluster; tests/component/deploy/test_containers.py checks the manifests"
 NO_IMAGES: Final = "no image is built in tests; tests/real/test_image.py and test_stack.py run what it would"
 UNIT: Final = "it would change this machine; tests/component/deploy/test_systemd.py checks and runs the unit"
+BROWSER: Final = "it needs a Chromium; tests/real/test_data_plane.py and test_runtime_server.py run it"
 SUITE: Final = "it is a test suite itself; the file is checked"
 
 _ACCESS: Final = (
@@ -44,6 +45,8 @@ _MOVING: Final = (
 NOT_RUN: Final = {
     ("*", "make "): BUILDS,
     ("*", "pipx install "): INDEX,
+    ("docs/deploy.md", "promtool "): "tests/component/deploy/test_monitoring.py runs it",
+    ("docs/deploy.md", "python3 -m venv "): "it takes seconds; tests/real/test_image.py makes a virtual environment",
     ("docs/deploy.md", "/opt/runtime-gateway/bin/pip install "): f"{INDEX}; tests/real/test_image.py installs so",
     ("docs/deploy.md", "podman "): NO_IMAGES,
     ("docs/deploy.md", "docker compose "): NO_IMAGES,
@@ -54,6 +57,13 @@ NOT_RUN: Final = {
     ("docs/api.md", "openapi-python-client "): f"{INDEX}; tests/real/test_generated_clients.py runs it",
     ("docs/api.md", "npx openapi-typescript "): f"{INDEX}; tests/real/test_generated_clients.py runs it",
     ("docs/api.md", 'curl -sS -N "$RTGW_SERVER/v1/runtimes/$ID/events" '): "it follows the runtime until it is deleted",
+    ("README.md", "python3 - "): BROWSER,
+    ("docs/connect.md", "python3 - "): BROWSER,
+    ("docs/connect.md", "node "): BROWSER,
+    (
+        "docs/adding-a-provider.md",
+        "python3 - ",
+    ): "it is a part of a test; tests/architecture/test_new_adapter.py runs it",
     **dict.fromkeys((("docs/access.md", command) for command in _ACCESS), KEYS),
     **dict.fromkeys((("docs/leaving-a-provider.md", command) for command in _MOVING), MOVES),
     ("tests/faults/simulator/README.md", ".venv/bin/python -m pytest "): SUITE,

@@ -1,4 +1,4 @@
-"""The commands of every page of the repository: the statements of its blocks of shell code, in their order."""
+"""The commands of every page of the repository: those of its blocks of shell code, and its scripts, in their order."""
 
 import re
 import subprocess
@@ -9,9 +9,10 @@ from typing import Final
 
 from tests.component.processes import ROOT
 
-LANGUAGES: Final = frozenset({"html", "http", "js", "json", "nginx", "promql", "python", "text", "yaml"})
+LANGUAGES: Final = frozenset({"html", "http", "json", "nginx", "promql", "text", "yaml"})
 """What the other blocks of the pages are."""
-SHELL: Final = frozenset({"sh", "console"})
+SCRIPTS: Final = {"python": "python3 -", "js": "node --input-type=module -"}
+RUNNABLE: Final = frozenset({"sh", "console", *SCRIPTS})
 _FENCE: Final = re.compile(
     r"^(?P<indent> *)```(?P<language>\S*)[^\n]*\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL
 )
@@ -52,6 +53,11 @@ def pages() -> tuple[str, ...]:
     return tuple(sorted(str(page.relative_to(ROOT)) for page in found))
 
 
+def inline(page: str) -> set[str]:
+    """The code within the text of a page."""
+    return set(re.findall(r"`([^`\n]+)`", _FENCE.sub("", (ROOT / page).read_text("utf-8"))))
+
+
 def blocks(page: str) -> Iterator[Block]:
     """The blocks of code of a page."""
     text = (ROOT / page).read_text("utf-8")
@@ -61,13 +67,16 @@ def blocks(page: str) -> Iterator[Block]:
 
 @cache
 def statements(page: str) -> tuple[Statement, ...]:
-    """The commands of a page. Those of a session (``console``) have an output, which may be empty."""
-    return tuple(
-        statement
-        for block in blocks(page)
-        if block.language in SHELL
-        for statement in (_of_session(block) if block.language == "console" else _of_code(block))
-    )
+    """The commands of a page. A script is one command. Those of a session (``console``) have an output, which may be
+    empty."""
+    return tuple(statement for block in blocks(page) if block.language in RUNNABLE for statement in _statements(block))
+
+
+def _statements(block: Block) -> Iterator[Statement]:
+    if block.language in SCRIPTS:
+        text = f"{SCRIPTS[block.language]} <<'END'\n{block.code}END"
+        return iter([Statement(block.page, block.line, block.line, text)])
+    return _of_session(block) if block.language == "console" else _of_code(block)
 
 
 def _of_session(block: Block) -> Iterator[Statement]:

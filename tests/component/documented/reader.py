@@ -2,6 +2,7 @@
 
 import re
 import signal
+import sys
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,8 +27,33 @@ RUNNING: Final = frozenset({"docs/api.md", "docs/connect.md"})
 """Pages whose examples are about a runtime that runs."""
 PERSON: Final = "auth0|5f7c8ec7c33c6c004bbafe82"
 DREADNODE: Final = "dreadnode-2.0.52"
+BCTRL: Final = "bctrl-0.3.0"
 PRINTS: Final[Mapping[tuple[str, str], tuple[str, ...]]] = {
-    ("docs/quickstart.md", "runtime-gateway demo fault set emulator"): ("emulator  error  list   3 x",)
+    ("README.md", "curl -i "): ("HTTP/1.1 201 Created", "Location: /v1/runtimes/durable-demo."),
+    ("docs/access.md", "curl "): (f'"principal":"login/{PERSON}"',),
+    ("docs/api.md", 'curl -sS "$RTGW_SERVER/v1/usage'): (
+        *('{"object":"usage","by":"label:team","as_of":"', '"total":{"runtimes":', '"kinds":{"browser":', '"states":{'),
+        *('"cost":{"billed_credits":', '"items":[{', '"value":"shop","known":true', '"left_out":0,"incomplete":[]'),
+    ),
+    ("docs/api.md", "curl -sS -X POST "): ('"changed":true',),
+    ("docs/api.md", "curl -sS -i "): ("HTTP/1.1 201 Created", "Location: /v1/runtimes/", '"state":"running"'),
+    ("docs/cli.md", "runtime-gateway intents list --config gateway.yaml --state unknown"): ("parked", "agent-"),
+    ("docs/cli.md", "runtime-gateway intents list --config gateway.yaml --state parked"): ("in_",),
+    ("docs/cli.md", "runtime-gateway intents decisions"): ("made", "absent", "asked the provider"),
+    ("docs/cli.md", "runtime-gateway migrate apply "): ("done (1 moved)",),
+    ("docs/cli.md", "runtime-gateway migrate rollback mv_019a… --sync-back "): ("rolled_back (1 rolled_back)",),
+    ("docs/cli.md", "runtime-gateway runtimes apply -f fleet/ -f "): ("research-agent: unchanged", "checkout-bot: "),
+    ("docs/cli.md", "runtime-gateway runtimes get research-agent checkout-bot"): ("research-agent", "checkout-bot"),
+    ("docs/compatibility.md", "dn runtime list "): ("agent",),
+    ("docs/creates.md", "curl "): ("HTTP/1.1 201 Created",),
+    ("docs/creates.md", "cat answer.json"): ('"name":"order-4711"',),
+    ("docs/deploy.md", "runtime-gateway config show "): ("ORIGIN", "***"),
+    ("docs/quickstart.md", "runtime-gateway runtimes connect "): ("cdp ", "webdriver "),
+    ("docs/quickstart.md", "runtime-gateway demo fault set emulator"): ("emulator  error  list   3 x",),
+    ("docs/runbook.md", "runtime-gateway config check --online "): ("CREDENTIALS", "ok"),
+    ("docs/runbook.md", "runtime-gateway intents list --config gateway.yaml --state "): ("parked",),
+    ("docs/runbook.md", "runtime-gateway providers get NAME -o json"): ('"policies"', '"in_flight"', '"waiting"'),
+    ("docs/settings.md", "runtime-gateway config show "): ("ORIGIN", "gateway.yaml:", "default"),
 }
 """What pages say in words about the output of a command, by the page and the begin of the command."""
 CALLED: Final = {("docs/connect.md", "export CDP="): "ID=a-browser", ("docs/connect.md", "export $("): "ID=agent"}
@@ -114,9 +140,10 @@ async def reader(page: str, folder: Path, command: tuple[str, ...]) -> AsyncIter
         elif page not in OWN_SETTINGS:
             await stack.enter_async_context(worlds.gateway(world))
             environment["ID"] = await a_runtime(world, start=page in RUNNING)
+            await world.parked()
             environment["TOKEN"] = issuer.token(sub=PERSON)
         journal = f'[ "$*" = "-u runtime-gateway -o cat" ] && exec cat {world.log}'
-        path = install(folder, command, dn=dn(page), journalctl=journal)
+        path = install(folder, command, dn=dn(page), journalctl=journal, python3=python3(page))
         terminal = await stack.enter_async_context(session(folder, path, RTGW_SERVER=world.url, **environment))
         at = Reader(world, terminal)
         terminal.addresses |= {"http://127.0.0.1:8080": world.url, "https://gateway.example": world.url}
@@ -150,6 +177,12 @@ async def a_runtime(world: World, *, start: bool) -> str:
         await world.call("POST", "/v1/runtimes", bot)
     fields = {"kind": "durable", "provider": "durable-main", "name": "agent", "start": start}
     return str((await world.call("POST", "/v1/runtimes", fields))["id"])
+
+
+def python3(page: str) -> str:
+    """The interpreter, on the page about clients that of the newest client."""
+    own = python_of(BCTRL) if page == "docs/compatibility.md" else sys.executable
+    return f'exec {own} "$@"'
 
 
 def dn(page: str) -> str:

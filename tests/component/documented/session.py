@@ -70,7 +70,7 @@ class Session:
     async def _start(self, text: str) -> tuple[int, str]:
         await self.interrupt()
         arguments = shlex.split(_PORT.sub("0", text), comments=True)[1:]
-        if arguments[0] == "demo" and "--port" not in arguments:
+        if arguments[0] in {"demo", "emulate"} and "--port" not in arguments:
             arguments += ["--port", "0"]
         stack = await self._stack.enter_async_context(AsyncExitStack())
         process = running(*arguments, cwd=self.folder, command=self._command, environment=self._environment)

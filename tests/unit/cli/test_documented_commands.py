@@ -1,30 +1,20 @@
-"""Every command in the code blocks of the documentation exists, with its options and arguments, and is valid shell."""
+"""Every command of the documentation, in blocks of code and within the text, exists with its options and arguments."""
 
 import re
 import shlex
-import shutil
-import subprocess
 from collections.abc import Iterator
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import click
 import pytest
 
 from gateway.cli import cli
+from tests.component.documented.pages import inline, pages, statements
 
-ROOT: Final = Path(__file__).parents[3]
-PAGES: Final = (*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "CONTRIBUTING.md")
 SEPARATORS: Final = frozenset("|&;()<>\n")
-BLOCK: Final = re.compile(r"^```(sh|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(page: Path) -> Iterator[str]:
-    """The shell code of a page; of a session only what is typed."""
-    for language, code in BLOCK.findall(page.read_text("utf-8")):
-        lines = code.splitlines()
-        yield code if language == "sh" else "\n".join(line[2:] for line in lines if line.startswith("$ "))
+PAGES: Final = [page for page in pages() if page != "CHANGELOG.md"]
+"""The pages about the present commands."""
 
 
 def commands(code: str) -> Iterator[list[str]]:
@@ -56,9 +46,10 @@ def check(arguments: list[str]) -> None:
         raise click.UsageError(f"Unexpected arguments: {left}")
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_commands_of_a_page_exist_with_their_options(page: Path) -> None:
-    for code in blocks(page):
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_exist_with_their_options(page: str) -> None:
+    """Those within the text too, which may lack arguments."""
+    for code in [*(statement.text for statement in statements(page)), *inline(page)]:
         for arguments in commands(code):
             try:
                 check(arguments)
@@ -78,13 +69,3 @@ def test_command_that_does_not_exist_is_detected(line: str) -> None:
 def test_commands_are_found_in_pipes_and_substitutions() -> None:
     code = "A=$(runtime-gateway a \\\n  -b) # runtime-gateway c\nruntime-gateway d 'e f' > g | xargs runtime-gateway h"
     assert list(commands(f"{code}\njournalctl -u runtime-gateway -o cat")) == [["a", "-b"], ["d", "e f"], ["h"]]
-
-
-def test_every_block_is_valid_shell() -> None:
-    bash = shutil.which("bash")
-    if bash is None:
-        pytest.skip("bash is not installed")
-    for page in PAGES:
-        for code in blocks(page):
-            ended = subprocess.run([bash, "-n"], input=code, capture_output=True, text=True, check=False, timeout=60)
-            assert (ended.returncode, ended.stderr) == (0, ""), f"{page.name}: {code}"
