@@ -20,7 +20,7 @@ from tests.component.documented.world import VARIABLES
 from tests.component.processes import ROOT, clean_environment
 from tests.programs import program
 
-PROGRAMS: Final = {"pg_dump", "sqlite3"}
+PROGRAMS: Final = {"curl", "pg_dump", "sqlite3"}
 """Programs that some machines do not have."""
 RUN: Final = [page for page in pages() if any(exception(page, each.text) is None for each in statements(page))]
 
