@@ -18,8 +18,8 @@ _RELATIVE_PAGE: Final = re.compile(
     r"(?:\./|(?:\.\./)*(?:adr/|docs/|adapters/)?)(?P<page>[\w-]+)(?:/README)?\.md(?P<anchor>#.*)?\Z"
 )
 _PICTURE: Final = re.compile(r"(?:\.\./)?pictures/(?P<name>[\w.-]+)\Z")
-_FLAG: Final = re.compile(r"(?<![\w-])--?[a-z][\w-]*")
-_JOINT: Final = re.compile(r"(?<=[\w}])[./_]+(?=[\w{])")
+_HYPHENATED: Final = re.compile(r"[\w-]*-\w[\w-]*")
+_JOINT: Final = re.compile(r"(?<=[\w}:])(?:[/_]+|\.(?!\w{1,4}\b))(?=[\w{]|<s)")
 _SHORT: Final = 20
 _ORDINARY: Final = frozenset(
     ("absent", "feature", "item", "mark", "move", "native", "place", "provider", "runtime", "spec", "switch", "unknown")
@@ -142,8 +142,8 @@ def _html(content: str) -> Token:
 
 
 def _code(_renderer: object, tokens: Sequence[Token], at: int, *_: object) -> str:
-    """Code between words. A line may end between the parts of a long name, and not behind the hyphens of a flag."""
-    code = _FLAG.sub(r"<span>\g<0></span>", escape(tokens[at].content))
+    """Code between words. A line may end between the parts of a long name, and not behind a hyphen."""
+    code = _HYPHENATED.sub(r"<span>\g<0></span>", escape(tokens[at].content))
     if len(tokens[at].content) > _SHORT:
         code = _JOINT.sub(r"\g<0><wbr>", code)
     return f"<code>{code}</code>"

@@ -135,7 +135,7 @@ _NO_ACTIONS: Final = msgspec.Raw(b"{}")
 
 class Runtime(Model, frozen=True, kw_only=True):
     """The resource. ``owner`` is the principal or group that created it, where that is known. ``etag`` is set in
-    responses with one runtime, not in the items of a list. ``actions`` is the JSON of an :class:`Action` by verb, which
+    responses with one runtime, not in the items of a list. ``actions`` is the JSON of an ``Action`` by verb, which
     is encoded once for all runtimes that have the same.
 
     ``adopted``: the response to the create was lost, and this is the only runtime of the name that appeared since.

@@ -44,7 +44,7 @@ class ProviderMinute(Model, frozen=True, kw_only=True):
 
 
 class ProviderHistoryView(Model, frozen=True, kw_only=True):
-    """Up to :data:`MINUTES` whole minutes and the present one, oldest first, since the start of the process that
+    """The last hour by minute: whole minutes and the present one, oldest first, since the start of the process that
     ``observed_by`` names."""
 
     object: Literal["provider_history"] = "provider_history"

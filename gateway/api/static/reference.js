@@ -159,8 +159,8 @@ article.append(heading("errors", "Errors"),
   el("p", {}, "Every error of /v1 is a problem document of this form; its code says what to do."),
   members(schemas.Problem), code(JSON.stringify(examples.rate_limited.value, null, 2)),
   heading("models", "Models"), ...Object.entries(schemas).map(([name, model]) =>
-    folded(name, "model", el("summary", {}, el("code", {}, name)), () => [
-      el("p", {}, prose(model.description)), model.enum ? el("p", {}, type(model)) : members(model)])));
+    folded(name, "model", el("summary", {}, el("code", {}, name), el("span", {}, prose(model.description))), () => [
+      model.enum ? el("p", {}, type(model)) : members(model)])));
 article.addEventListener("click", ({ target }) => {
   const opened = target.closest("summary")?.parentElement;
   if (opened?.id) history.replaceState(null, "", `#${opened.id}`);

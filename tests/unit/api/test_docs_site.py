@@ -64,13 +64,13 @@ def test_readme_of_an_adapter_is_a_page_with_links_both_ways() -> None:
     assert '<a href="/docs/bctrl">window that remains</a>' in text(SITE.page("model").body)
 
 
-def test_code_breaks_between_the_parts_of_a_long_name_and_not_behind_the_hyphens_of_a_flag(tmp_path: Path) -> None:
-    one = "# One\n\n`serve --workers 2 -o <FILE>` `auth.keys` `http.max_idle_connections` `/v1/runtimes/{id}/start`\n"
+def test_code_breaks_between_the_parts_of_a_long_name_and_not_behind_a_hyphen(tmp_path: Path) -> None:
+    one = "# One\n\n`serve --workers 2 -o <FILE>` `auth.keys` `http.max_idle_connections` `tests/component/test_a.py` `a/{id}`\n"
     page = text(site(tmp_path, one=one).page("one").body)
     assert "<code>serve <span>--workers</span> 2 <span>-o</span> &lt;FILE&gt;</code>" in page
     assert "<code>auth.keys</code>" in page
     assert "<code>http.<wbr>max_<wbr>idle_<wbr>connections</code>" in page
-    assert "<code>/v1/<wbr>runtimes/<wbr>{id}/<wbr>start</code>" in page
+    assert "<code>tests/<wbr>component/<wbr>test_<wbr>a.py</code>" in page
 
 
 def test_columns_of_figures_have_a_class_instead_of_a_style(tmp_path: Path) -> None:
