@@ -63,7 +63,7 @@ function chart(minutes, parts, values, { title, summary, legend, label }) {
     svg("rect", { class: "hover", x: place(index, minutes), width: SLOT, y: 0, height: HEIGHT }, svg("title", {}, `${clock(at)}: ${hover}`)));
   const drawing = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `${label}, ${title}: ${summary}`, preserveAspectRatio: "none" }, lines, parts, hovers);
   return el("figure", {},
-    el("figcaption", {}, el("strong", {}, title), ` ${summary} `, legend.map(([className, text]) => el("span", { class: `key ${className}` }, text))),
+    el("figcaption", {}, el("strong", {}, title), ` ${summary}`, el("span", { class: "legend" }, legend.map(([className, text]) => el("span", { class: `key ${className}` }, text)))),
     el("div", { class: "plot" },
       el("div", { class: "y", "aria-hidden": "true" }, values.map((value) => el("span", {}, value))),
       drawing,
