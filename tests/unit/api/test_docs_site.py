@@ -65,7 +65,7 @@ def test_readme_of_an_adapter_is_a_page_with_links_both_ways() -> None:
 
 
 def test_code_breaks_between_the_parts_of_a_long_name_and_not_behind_a_hyphen(tmp_path: Path) -> None:
-    one = "# One\n\n`serve --workers 2 -o <FILE>` `auth.keys` `http.max_idle_connections` `tests/component/test_a.py` `a/{id}`\n"
+    one = "# One\n\n`serve --workers 2 -o <FILE>` `auth.keys` `http.max_idle_connections` `tests/component/test_a.py`\n"
     page = text(site(tmp_path, one=one).page("one").body)
     assert "<code>serve <span>--workers</span> 2 <span>-o</span> &lt;FILE&gt;</code>" in page
     assert "<code>auth.keys</code>" in page
