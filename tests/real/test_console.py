@@ -153,6 +153,7 @@ async def test_charts_have_scales_with_units_and_a_text_for_each_minute(browser:
             await console.gateway.call("GET", f"/v1/runtimes/{runtime['id']}")
         await console.sign_in()
         await console.go("Providers")
+        await expect(console.page.locator("figure")).to_have_count(2)
         calls, durations = await console.page.locator("figure").all()
         steps = await calls.locator(".y span").all_text_contents()
         assert [int(step) for step in steps] == [int(steps[0]), int(steps[0]) // 2, 0]

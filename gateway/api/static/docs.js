@@ -42,8 +42,9 @@ function sections(words) {
 /** The words around the first match, with every match marked. */
 function excerpt(text, patterns) {
   const at = Math.max(0, Math.min(...patterns.map((pattern) => text.search(pattern)).filter((place) => place >= 0), text.length));
-  const from = Math.max(0, at - AROUND);
-  const part = (from > 0 ? "…" : "") + text.slice(from, from + 3 * AROUND);
+  const from = at > AROUND ? Math.min(at, text.indexOf(" ", at - AROUND) + 1) : 0;
+  const whole = text.length <= from + 3 * AROUND;
+  const part = (from > 0 ? "…" : "") + (whole ? text.slice(from) : `${text.slice(from, text.lastIndexOf(" ", from + 3 * AROUND))} …`);
   const any = new RegExp(patterns.map((pattern) => `${pattern.source}[\\p{L}\\p{N}]*`).join("|"), "giu");
   const pieces = [];
   let end = 0;
