@@ -1,9 +1,9 @@
 """An intent with its lease: keep the lease fresh, and write every result."""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -153,11 +153,18 @@ class LeasedIntent:
             made = MadeRuntime(self.resolved.adapter, self.resolved.scope, created.runtime, request, owner)
             spec = context.specs.sealed(made)
         known = self.intent if self.intent.state is IntentState.OPEN else None
-        recording = context.store.record_created(
-            self.intent.id, runtime_id, look_in=look_in, changes=changes, known=known, spec=spec
-        )
-        # A cancellation here leaves the intent unknown; the proof is still written, before or after that.
-        settled = await asyncio.shield(asyncio.ensure_future(self._write(recording, None if spec is None else made)))
+
+        def write() -> Coroutine[Any, Any, Intent | None]:
+            recording = context.store.record_created(
+                self.intent.id, runtime_id, look_in=look_in, changes=changes, known=known, spec=spec
+            )
+            return self._write(recording, None if spec is None else made)
+
+        try:
+            settled = await write()
+        except asyncio.CancelledError:
+            await asyncio.shield(write())  # the proof is written all the same; a second write of it changes nothing
+            raise
         if settled is not None:
             if settled.runtime_id != runtime_id:
                 context.observer.surplus(settled, runtime_id)
