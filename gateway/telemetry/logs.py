@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import partial
+from io import RawIOBase
 from typing import Any, BinaryIO, Final, Literal, Protocol, Self, TextIO, cast
 
 import msgspec
@@ -43,7 +44,7 @@ def line_sink(stream: TextIO) -> LineSink:
     buffer: Any = getattr(stream, "buffer", None)
     if buffer is None:
         return _TextSink(stream)
-    raw = getattr(buffer, "raw", None)
+    raw = buffer if isinstance(buffer, RawIOBase) else getattr(buffer, "raw", None)  # raw: PYTHONUNBUFFERED is set
     return _BufferSink(stream, buffer) if raw is None else _FileSink(stream, raw)
 
 

@@ -1,9 +1,9 @@
 """Each log line is written completely and at once, and a failing stream never fails the request that logs."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BufferedWriter, BytesIO, RawIOBase, StringIO, TextIOWrapper
-from typing import Any
+from typing import Any, TextIO, cast
 
 import msgspec
 import pytest
@@ -31,9 +31,18 @@ class Pipe(RawIOBase):
         return [msgspec.json.decode(line)["event"] for line in self.taken.splitlines()]
 
 
-def logger_to(pipe: RawIOBase) -> tuple[Logger, list[int]]:
+def buffered(pipe: RawIOBase) -> TextIO:
+    return TextIOWrapper(BufferedWriter(pipe), encoding="utf-8")
+
+
+def unbuffered(pipe: RawIOBase) -> TextIO:
+    """A stream as Python opens it with PYTHONUNBUFFERED: its buffer is the file itself."""
+    return TextIOWrapper(cast("Any", pipe), encoding="utf-8", write_through=True)
+
+
+def logger_to(pipe: RawIOBase, stream: Callable[[RawIOBase], TextIO] = buffered) -> tuple[Logger, list[int]]:
     lost: list[int] = []
-    logger = make_logger(stream=TextIOWrapper(BufferedWriter(pipe), encoding="utf-8"))
+    logger = make_logger(stream=stream(pipe))
     logger.on_lost(lambda: lost.append(1))
     return logger, lost
 
@@ -45,9 +54,10 @@ def test_line_is_written_as_soon_as_it_is_logged() -> None:
     assert msgspec.json.decode(raw.getvalue())["name"] == "ä"
 
 
-def test_line_is_complete_if_a_pipe_accepts_it_in_parts() -> None:
+@pytest.mark.parametrize("stream", [buffered, unbuffered])
+def test_line_is_complete_if_a_pipe_accepts_it_in_parts(stream: Callable[[RawIOBase], TextIO]) -> None:
     pipe = Pipe()
-    logger, lost = logger_to(pipe)
+    logger, lost = logger_to(pipe, stream)
     logger.info(Event.STARTED)
     logger.info(Event.STOPPED)
     assert (pipe.events(), lost) == (["started", "stopped"], [])
