@@ -235,12 +235,12 @@ async def _run(connection: Connection, operation: Operation[T]) -> T:
 async def _driven(connection: Connection, operation: Operation[T]) -> T | Rollback[T]:
     steps = operation()
     try:
-        sql, values, changed = next(steps)
+        statement = next(steps)
         while True:
-            text = POSTGRES.render(sql, is_change=changed is not None)
-            if changed is not None:
-                text += f" RETURNING {changed}"
-            sql, values, changed = steps.send(await connection.fetch(text, *values))
+            text = POSTGRES.render(statement.sql, is_change=statement.changed is not None)
+            if statement.changed is not None:
+                text += f" RETURNING {statement.changed}"
+            statement = steps.send(await connection.fetch(text, *statement.values))
     except StopIteration as end:
         result: T | Rollback[T] = end.value
         return result

@@ -7,7 +7,7 @@ rows. The driver of a generator runs all its statements in one transaction.
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 import msgspec
 
@@ -18,7 +18,7 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 Row: TypeAlias = Sequence[Any]
 
 
-class Statement(NamedTuple):
+class Statement(msgspec.Struct, frozen=True, gc=False):
     """SQL with the placeholders ``$1``, ``$2``… and their values. :class:`SqlFlavour` replaces the words in braces:
     ``{now}``, ``{locked}``, ``{unlocked_only}``, ``{notify_access}``.
 

@@ -56,12 +56,12 @@ def drive(connection: sqlite3.Connection, operation: Operation[T], now: float) -
     """Run the statements of an operation, at a time in seconds. The caller begins and ends the transaction."""
     steps, execute = operation(), connection.execute
     try:
-        sql, values, changed = next(steps)
+        statement = next(steps)
         while True:
-            text, takes_now = _rendered(sql)
-            cursor = execute(text, (*values, now) if takes_now else values)
-            rows = cursor.fetchall() if changed is None else [(now,)] * cursor.rowcount
-            sql, values, changed = steps.send(rows)
+            text, takes_now = _rendered(statement.sql)
+            cursor = execute(text, (*statement.values, now) if takes_now else statement.values)
+            rows = cursor.fetchall() if statement.changed is None else [(now,)] * cursor.rowcount
+            statement = steps.send(rows)
     except StopIteration as end:
         result: T | Rollback[T] = end.value
         return result

@@ -1,5 +1,6 @@
 """What use cases report, as log lines and metrics. Log lines contain ids and codes, never what a runtime holds."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Final
@@ -114,7 +115,7 @@ class AuditSignals(Signals):
 
     def recorded(self, event: AuditEvent) -> None:
         self._recorded(event.outcome).inc()
-        self._logger.info(Event.AUDIT, **msgspec.structs.asdict(event))
+        self._logger.line(logging.INFO, Event.AUDIT, msgspec.structs.asdict(event))
 
     def not_journaled(self, error: OSError) -> None:
         """The journal cannot be written any more; events are kept in memory."""
