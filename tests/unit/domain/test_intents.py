@@ -84,3 +84,12 @@ def test_a_namespace_is_the_account_and_its_scope_however_the_url_ends():
 
 def test_every_intent_has_an_id_of_its_own():
     assert len({new_intent_id() for _ in range(100)}) == 100
+
+
+def test_ids_of_intents_are_in_the_order_of_their_times(monkeypatch: pytest.MonkeyPatch):
+    milliseconds = [9, 10, 1 << 40, (1 << 40) + 1]
+    now = iter(milliseconds)
+    monkeypatch.setattr("gateway.domain.intents.time.time_ns", lambda: next(now) * 1_000_000)
+    ids = [new_intent_id() for _ in milliseconds]
+    assert ids == sorted(ids)
+    assert {len(one) for one in ids} == {35}
