@@ -120,7 +120,8 @@ class SqliteThread:
         self._batch = _BATCH if writes else _READ_BATCH
         self._group: _Group | None = None
         self._waiting = 0
-        self._groups: queue.Queue[_Group | None] = queue.Queue(limit + 1)  # it never waits: each has an operation
+        # (With a queue.Queue, whose locks and condition are Python code, a create takes a twentieth more.)
+        self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._no_savepoints = True
@@ -145,7 +146,7 @@ class SqliteThread:
     def _hand_over(self, group: _Group) -> None:
         if self._group is group:
             self._group = None
-        self._groups.put_nowait(group)
+        self._groups.put(group)
 
     def renew(self) -> None:
         """Open a new connection, which checks the schema, for the next operation."""
@@ -154,7 +155,7 @@ class SqliteThread:
     async def close(self) -> None:
         """Finish the queued operations and end the thread. Waits until the timeout at most and then leaves the thread
         behind. Nothing may be submitted afterwards."""
-        self._loop.call_soon(self._groups.put_nowait, None)  # after the last group
+        self._loop.call_soon(self._groups.put, None)  # after the last group
         await asyncio.to_thread(self._thread.join, self._timeout)
 
     def _work(self) -> None:
