@@ -202,9 +202,9 @@ class Intent(NewIntent, frozen=True, kw_only=True):
 
 
 def new_intent_id() -> str:
-    """A new intent id: unguessable (80 random bits), and valid in paths, headers and labels of providers. It begins with
-    the time in milliseconds, so that a store appends to its index of ids, and does not change another page of it for
-    each create."""
+    """A new intent id: unguessable (80 random bits), and valid in paths, headers and labels of providers. It begins
+    with the time in milliseconds, so that a store appends to its index of ids, and does not change another page of it
+    for each create."""
     return f"in_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
