@@ -120,7 +120,7 @@ class SqliteThread:
         self._batch = _BATCH if writes else _READ_BATCH
         self._group: _Group | None = None
         self._waiting = 0
-        # (With a queue.Queue, whose locks and condition are Python code, a create takes a twentieth more.)
+        # Bounded by _waiting. (With a queue.Queue, which is Python code, a create takes a twentieth more.)
         self._groups: queue.SimpleQueue[_Group | None] = queue.SimpleQueue()
         self._connection: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
