@@ -21,7 +21,7 @@ export async function open({ client, main, query, every, signal }) {
       field(capital(name), el("input", { value: query.get(name) ?? "", placeholder: hint, onchange: (event) => filter(name, event.target.value.trim()) }))),
       field("Outcome", choice(OUTCOMES, query.get("outcome") ?? "", (chosen) => filter("outcome", chosen)))),
     pages.node);
-  await every(() => (pages.items.length > 50 ? Promise.resolve() : pages.first()));
+  await every(() => pages.refresh());
 }
 
 function events(items) {

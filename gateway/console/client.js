@@ -3,6 +3,8 @@
  * wants that; it is sent to the gateway that served this page and to no other server.
  */
 
+import { setClock } from "./format.js";
+
 const STORED = "rtgw-key";
 
 /** An error of the gateway, or of the way to it. */
@@ -39,27 +41,27 @@ export class Client {
   async call(method, path, body, { query = {}, signal, headers = {} } = {}) {
     const response = await this._fetch(method, path, body, query, signal, headers);
     if (response.status === 204) return null;
-    const document = await response.json().catch(() => ({}));
-    if (response.ok) return Object.assign(document, { [ETAG]: response.headers.get("ETag") });
-    if (response.status === 401 && this.key) this.onSignedOut();
-    throw new Problem(response.status, document);
+    return Object.assign(await response.json(), { [ETAG]: response.headers.get("ETag") });
   }
 
-  /** Call `onEvent(name, data)` for each event of a stream, until it ends or is aborted. */
+  /** Call `onEvent(name, data)` for each event of a stream, until it ends, is aborted, or `onEvent` returns true: so does this. */
   async events(path, onEvent, signal) {
     const response = await this._fetch("GET", path, undefined, {}, signal, {});
-    if (!response.ok) throw new Problem(response.status, await response.json().catch(() => ({})));
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let unread = "";
     for (;;) {
       const { done, value } = await reader.read();
-      if (done) return;
+      if (done) return false;
       const blocks = (unread + value).split("\n\n");
       unread = blocks.pop();
       for (const block of blocks) {
         const fields = block.split("\n").map((line) => line.split(/: ?(.*)/s));
         const data = fields.filter(([name]) => name === "data").map(([, text]) => text).join("\n");
-        if (data) onEvent(fields.find(([name]) => name === "event")?.[1] ?? "message", JSON.parse(data));
+        const name = fields.find(([field]) => field === "event")?.[1] ?? "message";
+        if (data && onEvent(name, JSON.parse(data))) {
+          await reader.cancel();
+          return true;
+        }
       }
     }
   }
@@ -72,8 +74,9 @@ export class Client {
     const sent = { Accept: "application/json", ...headers };
     if (this.key) sent.Authorization = `Bearer ${this.key}`;
     if (body !== undefined) sent["Content-Type"] = "application/json";
+    let response;
     try {
-      return await fetch(url, {
+      response = await fetch(url, {
         method, headers: sent, signal, body: body === undefined ? undefined : JSON.stringify(body),
         cache: "no-store", credentials: "omit", redirect: "error",
       });
@@ -81,6 +84,10 @@ export class Client {
       if (error.name === "AbortError") throw error;
       throw new Problem(0, { detail: "The gateway cannot be reached.", code: "unreachable" });
     }
+    setClock(response.headers.get("Date"));
+    if (response.ok) return response;
+    if (response.status === 401 && this.key) this.onSignedOut();
+    throw new Problem(response.status, await response.json().catch(() => ({})));
   }
 }
 

@@ -9,12 +9,12 @@ const STATES = [["open,unknown,parked", "not settled"], ["parked", "parked: a pe
 export async function open({ client, me, main, query, every, signal }) {
   const state = query.get("state") ?? STATES[0][0];
   const read = (cursor) => client.get("intents", { state, limit: 50, cursor }, { signal });
-  const pages = new Pages(read, (items) => intents(client, me, items, () => pages.first()), { nothing: "No create is in this state." });
+  const pages = new Pages(read, (items) => intents(client, me, items, () => pages.refresh()), { nothing: "No create is in this state." });
   show(main, el("h1", {}, "Creates"),
     el("p", { class: "small" }, "The gateway records every create before it sends it, and finds out what came of it. It never creates twice."),
     el("div", { class: "filters" }, field("Show", choice(STATES, state, (chosen) => { location.hash = `#/creates?${new URLSearchParams({ state: chosen })}`; }))),
     pages.node);
-  await every(() => (pages.items.length > 50 ? Promise.resolve() : pages.first()));
+  await every(() => pages.refresh());
 }
 
 function intents(client, me, items, again) {
@@ -41,10 +41,10 @@ async function resolve(client, intent, again) {
   const sent = intent.attempts.filter(({ last_send: at }) => at).map(({ last_send: at, status }) => `sent ${when(at)}${status ? `, answered ${status}` : ", no answer"}`);
   const content = el("div", {}, sent.length > 0 && el("p", { class: "small" }, sent.join("; ")),
     field("It was made: its id", made, "Leave it empty if the provider has no such runtime. It can then be created again, so look there first."), field("Note for the record", note));
-  const going = await ask({ title: `What came of ${intent.name}?`, text: intent.problem?.detail ?? "", content, action: "Resolve" });
-  if (!going) return;
-  const decision = made.value.trim() ? { made: made.value.trim() } : { absent: true };
-  const after = await client.call("POST", `intents/${encodeURIComponent(intent.id)}/resolve`, { ...decision, ...(note.value ? { note: note.value } : {}) });
-  notify(`${intent.name} is ${after.state} now.`);
-  await again();
+  const work = async () => {
+    const decision = made.value.trim() ? { made: made.value.trim() } : { absent: true };
+    const after = await client.call("POST", `intents/${encodeURIComponent(intent.id)}/resolve`, { ...decision, ...(note.value ? { note: note.value } : {}) });
+    notify(`${intent.name} is ${after.state} now.`);
+  };
+  if (await ask({ title: `What came of ${intent.name}?`, text: intent.problem?.detail ?? "", content, action: "Resolve", work })) await again();
 }

@@ -33,11 +33,17 @@ export function foreign(text, className = "") {
   return el("bdi", { class: className || null, title: text.length > 40 ? text.slice(0, 1000) : null }, text);
 }
 
-/** Replace the children of an element, and keep the focus where an element of the same `data-focus` is in both. */
+/** Replace the children of an element, and keep the focus where the same control is in both. */
 export function show(parent, ...children) {
-  const focused = parent.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+  const focused = parent.contains(document.activeElement) ? control(document.activeElement) : null;
   parent.replaceChildren(...present(children));
-  if (focused) parent.querySelector(`[data-focus="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) [...parent.querySelectorAll("a, button, input, select, summary, [tabindex]")].find((one) => control(one) === focused)?.focus();
+}
+
+/** What identifies a control: its own mark, target or text, and the row or card (`data-key`) that it is in. */
+function control(element) {
+  const own = element.dataset.focus ?? element.getAttribute("href") ?? element.getAttribute("aria-label") ?? element.textContent;
+  return `${element.closest("[data-key]")?.dataset.key} ${element.localName} ${own}`;
 }
 
 /** Say something at the edge of the page for a few seconds. Screen readers read it out. */

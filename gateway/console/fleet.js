@@ -1,6 +1,6 @@
 /** All runtimes of all providers, with filters, and verbs on many at once. */
 
-import { el, foreign, show } from "./dom.js";
+import { el, foreign, notify, show } from "./dom.js";
 import { age, capital, credits, nameOf, plural, until } from "./format.js";
 import { acting, badge, choice, field, link } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
@@ -10,6 +10,8 @@ const STATES = ["running", "starting", "paused", "idle", "stopping", "stopped", 
 const FILTERS = ["name", "state", "kind", "provider", "owner"];
 const NUMBERS = ["Age", "Expires", "Credits"];
 const PAGE = 100;
+const MOST_LABELS = 4;
+const MOST_OF_A_LABEL = 1000; // characters of a label that can be filtered by
 const COUNT_EVERY = 60_000; // milliseconds
 
 export async function open(context) {
@@ -40,7 +42,7 @@ class Fleet {
   async refresh(always = false) {
     for (const { id } of await this.list.refresh(always)) this.selected.delete(id);
     this.status();
-    if (Date.now() - this.counted < COUNT_EVERY) return;
+    if (!always && Date.now() - this.counted < COUNT_EVERY) return;
     this.counted = Date.now();
     this.count().catch(() => { this.figures.hidden = true; });
   }
@@ -58,10 +60,10 @@ class Fleet {
 
   filters() {
     const value = (name) => this.query.get(name) ?? "";
-    const text = (name, label, hint = "") => field(label, el("input", { value: value(name), onchange: (event) => this.filter(name, event.target.value.trim()), "data-focus": name, placeholder: hint }));
+    const text = (name, label, hint = "") => field(label, el("input", { value: value(name), onchange: (event) => this.filter(name, event.target.value.trim()), placeholder: hint }));
     const states = [["", "any"], ...STATES.map((state) => [state, state])];
     const kinds = [["", "any"], ["durable", "durable"], ["browser", "browser"]];
-    const label = el("input", { placeholder: "team=shop", onchange: (event) => event.target.value.includes("=") && this.addLabel(event.target.value.trim()) });
+    const label = el("input", { placeholder: "team=shop", onchange: (event) => this.addLabel(event.target.value.trim()) });
     const wide = matchMedia("(min-width: 48rem)").matches;
     return el("details", { class: "plain", open: wide || this.query.size > 0 }, el("summary", {}, "Filters"), el("form", { class: "filters", role: "search", onsubmit: (event) => event.preventDefault() },
       text("name", "Name", "exact"),
@@ -88,6 +90,7 @@ class Fleet {
   }
 
   addLabel(label) {
+    if (!/.=/.test(label)) return label && notify("A label to filter by has the form key=value.", "error");
     this.go((query) => query.getAll("label").includes(label) || query.append("label", label));
   }
 
@@ -112,10 +115,10 @@ class Fleet {
   }
 
   row(runtime) {
-    const select = el("input", { type: "checkbox", "aria-label": `Select ${nameOf(runtime)}`, "data-focus": runtime.id, checked: this.selected.has(runtime.id),
+    const select = el("input", { type: "checkbox", "aria-label": `Select ${nameOf(runtime)}`, checked: this.selected.has(runtime.id),
       onchange: ({ target }) => { target.checked ? this.selected.set(runtime.id, runtime) : this.selected.delete(runtime.id); this.bulk(); } });
     const labels = Object.entries(runtime.labels ?? {}).map(([name, value]) => `${name}=${value}`);
-    return el("div", { class: "row" }, select,
+    return el("div", { class: "row", "data-key": runtime.id }, select,
       el("span", { class: "name" }, link(nameOf(runtime), `#/runtime/${encodeURIComponent(runtime.id)}`)),
       el("span", {}, badge(runtime.state)),
       el("span", {}, foreign(runtime.provider ?? ""), el("small", {}, ` ${runtime.kind}`)),
@@ -123,7 +126,14 @@ class Fleet {
       el("span", { class: "number", "data-title": "Age" }, age(runtime.created_at)),
       el("span", { class: "number", "data-title": "Expires" }, until(runtime.expires_at)),
       el("span", { class: "number", "data-title": "Credits" }, credits(runtime.cost)),
-      el("span", { class: "chips" }, labels.slice(0, 4).map((label) => acting(label, () => this.addLabel(label), { class: "chip", "aria-label": `Only with the label ${label}` }))));
+      el("span", { class: "chips" }, labels.slice(0, MOST_LABELS).map((label) => this.chip(label)),
+        labels.length > MOST_LABELS && el("small", {}, `+${labels.length - MOST_LABELS}`)));
+  }
+
+  /** A label, which filters when it is clicked, unless the API refuses so long a filter. */
+  chip(label) {
+    if (label.length > MOST_OF_A_LABEL) return foreign(label, "chip");
+    return acting(label, () => this.addLabel(label), { class: "chip", "aria-label": `Only with the label ${label}` });
   }
 
   bulk() {

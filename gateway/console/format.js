@@ -1,5 +1,17 @@
 /** Times, costs and words, as people read them. */
 
+let ahead = 0; // milliseconds that the gateway's clock is ahead of the browser's
+
+/** Learn the gateway's time from a response's `Date`, which has whole seconds: the browser's clock may be wrong. */
+export function setClock(date) {
+  const difference = Date.parse(date) - Date.now();
+  if (!Number.isNaN(difference)) ahead = Math.abs(difference) < 5000 ? 0 : difference;
+}
+
+function now() {
+  return Date.now() + ahead;
+}
+
 const STEPS = [[60, "s"], [60, "min"], [24, "h"], [Infinity, "d"]];
 
 /** A duration in seconds with its largest unit: 90 → "1 min". */
@@ -12,12 +24,12 @@ export function duration(seconds) {
 }
 
 export function age(at) {
-  return at ? duration((Date.now() - Date.parse(at)) / 1000) : "–";
+  return at ? duration((now() - Date.parse(at)) / 1000) : "–";
 }
 
 export function until(at) {
   if (!at) return "–";
-  const seconds = (Date.parse(at) - Date.now()) / 1000;
+  const seconds = (Date.parse(at) - now()) / 1000;
   return seconds > 0 ? `in ${duration(seconds)}` : "expired";
 }
 
@@ -49,5 +61,5 @@ export function capital(text) {
 }
 
 export function nameOf(runtime) {
-  return runtime.name ?? runtime.display_name ?? runtime.provider_id;
+  return [runtime.name, runtime.display_name].find((name) => name?.trim()) ?? runtime.provider_id;
 }

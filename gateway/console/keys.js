@@ -57,15 +57,17 @@ async function create(client, made, refresh) {
   const principal = el("input", { required: true, name: "principal" }), name = el("input", { name: "name" }), template = el("input", { name: "template" });
   const expires = el("input", { type: "datetime-local" });
   const boxes = SCOPES.map((scope) => el("input", { type: "checkbox", value: scope }));
-  const content = el("div", {}, field("Principal", principal, "Who calls with it. It is made if it does not exist."),
+  const content = el("div", {}, field("Principal", principal, "Who calls with it. One that does not exist is made, with a template."),
     field("Template", template, "A principal of the settings whose rights a new one gets."), field("Name of the key", name), field("Expires", expires),
     el("fieldset", {}, el("legend", {}, "Scopes (none: those of the principal)"), boxes.map((box) => el("label", { class: "check" }, box, ` ${box.value}`))));
-  if (!(await ask({ title: "New key", content, action: "Create", dangerous: false }))) return;
-  const scopes = boxes.filter(({ checked }) => checked).map(({ value }) => value);
-  const body = { principal: principal.value.trim(), ...(template.value && { template: template.value.trim() }), ...(name.value && { name: name.value.trim() }),
-    ...(expires.value && { expires_at: new Date(expires.value).toISOString() }), ...(scopes.length > 0 && { scopes }) };
-  reveal(made, await client.call("POST", "keys", body));
-  await refresh();
+  const work = async () => {
+    const scopes = boxes.filter(({ checked }) => checked).map(({ value }) => value);
+    reveal(made, await client.call("POST", "keys", {
+      principal: principal.value.trim(), ...(template.value && { template: template.value.trim() }), ...(name.value && { name: name.value.trim() }),
+      ...(expires.value && { expires_at: new Date(expires.value).toISOString() }), ...(scopes.length > 0 && { scopes }),
+    }));
+  };
+  if (await ask({ title: "New key", content, action: "Create", dangerous: false, work })) await refresh();
 }
 
 function reveal(place, key) {

@@ -19,27 +19,21 @@ async function all({ client, main, every, signal }) {
     { title: "Age", className: "number", cell: (move) => age(move.created_at) },
   ], items), { nothing: "There is no move. Plan one with: runtime-gateway migrate plan --from A --to B" });
   show(main, el("h1", {}, "Moves"), pages.node);
-  await every(() => (pages.items.length > 50 ? Promise.resolve() : pages.first()));
+  await every(() => pages.refresh());
 }
 
 function counts(move) {
   return Object.entries(move.counts).map(([state, count]) => `${count} ${state.replaceAll("_", " ")}`).join(", ") || "–";
 }
 
-async function one({ client, main, below, signal, every }) {
+async function one({ client, main, below, signal, every, follow }) {
   const id = below[0], path = `moves/${encodeURIComponent(id)}`, head = el("section");
   const items = new Pages((cursor) => client.get(`${path}/items`, { limit: 100, cursor }, { signal }), itemTable, { nothing: "No runtime fits the plan." });
   const render = (move) => show(head, top(client, path, move));
   render(await client.get(path, {}, { signal }));
   show(main, el("p", {}, link("← Moves", "#/moves")), head, items.node);
-  const follow = async () => {
-    while (!signal.aborted) {
-      await client.events(`${path}/events`, (name, data) => name === "move" && render(data), signal).catch(() => {});
-      if (!signal.aborted) await new Promise((resolve) => setTimeout(resolve, 5000));
-    }
-  };
-  follow();
-  await every(() => (items.items.length > 100 ? Promise.resolve() : items.first()));
+  follow(`${path}/events`, (name, data) => { if (name === "move") render(data); });
+  await every(() => items.refresh());
 }
 
 function top(client, path, move) {

@@ -19,7 +19,7 @@ export async function open({ client, main, every, signal }) {
 
 function card(provider, minutes) {
   const { health } = provider;
-  return el("section", { class: "card", "aria-label": provider.name },
+  return el("section", { class: "card", "data-key": provider.name, "aria-label": provider.name },
     el("h2", {}, foreign(provider.name), " ", badge(health.status)),
     el("p", { class: "small" }, verdict(provider)),
     facts({ API: provider.api, Scope: provider.scope ?? "open", Kinds: provider.kinds.join(", "), "Last success": health.last_success_at && `${age(health.last_success_at)} ago`,

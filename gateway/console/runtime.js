@@ -6,34 +6,23 @@ import { age, capital, credits, nameOf, until, when } from "./format.js";
 import { acting, ask, badge, copyable, facts, failure, field, link, table } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
 
-export async function open({ client, me, main, below, signal }) {
-  const id = below[0] ?? "";
+export async function open({ client, me, main, below, signal, every, follow }) {
+  const [id] = below;
   const head = el("section"), parts = el("div", { class: "parts" });
   let runtime = await client.get(runtimePath(id), {}, { signal });
   const render = () => show(head, top(client, me, runtime, () => client.get(runtimePath(id)).then((read) => { runtime = read; render(); }, gone)));
   const gone = (problem) => show(head, failure(problem), link("All runtimes", "#/fleet"));
   render();
   show(main, el("p", {}, link("← Fleet", "#/fleet")), head, parts);
-  follow(client, id, signal, (read) => { runtime = read; render(); }, gone);
+  let over = false;
+  const end = (problem) => { over = true; gone(problem); };
+  every(async () => over || render()); // times pass, also without an event
+  follow(runtimePath(id, "events"), (name, data) => {
+    if (name === "runtime") { runtime = data; render(); }
+    if (name === "gone") end({ message: "The runtime does not exist any longer." });
+    return over;
+  }).catch(end);
   parts.append(...sections(client, me, runtime).map(([title, read]) => section(title, read)));
-}
-
-/** Follow the runtime's event stream; when it ends, begin again. */
-async function follow(client, id, signal, onChange, onGone) {
-  while (!signal.aborted) {
-    let over = false;
-    try {
-      await client.events(runtimePath(id, "events"), (name, data) => {
-        if (name === "runtime") onChange(data);
-        if (name === "gone") over = true;
-      }, signal);
-    } catch (problem) {
-      if (signal.aborted) return;
-      if (problem.status === 404 || problem.status === 410) over = true;
-    }
-    if (over) return onGone({ message: "The runtime does not exist any longer." });
-    await new Promise((resolve) => setTimeout(resolve, 5000));
-  }
 }
 
 function top(client, me, runtime, again) {
@@ -50,10 +39,14 @@ function top(client, me, runtime, again) {
       Id: el("code", {}, runtime.id), Provider: runtime.provider, Scope: runtime.scope, Kind: runtime.kind, Owner: runtime.owner,
       Description: runtime.description, Age: `${age(runtime.created_at)} (${when(runtime.created_at)})`, Expires: runtime.expires_at && `${until(runtime.expires_at)} (${when(runtime.expires_at)})`,
       Cost: runtime.cost && `${credits(runtime.cost)} credits`,
-      Labels: runtime.labels && Object.keys(runtime.labels).length > 0 && el("span", { class: "chips" }, Object.entries(runtime.labels).map(([name, value]) => link(`${name}=${value}`, `#/fleet?${new URLSearchParams({ label: `${name}=${value}` })}`, { class: "chip" }))),
+      Labels: runtime.labels && Object.keys(runtime.labels).length > 0 && el("span", { class: "chips" }, Object.entries(runtime.labels).map(([name, value]) => chip(`${name}=${value}`))),
       "At the provider": Object.entries(runtime.provider_state ?? {}).filter(([, value]) => value).map(([name, value]) => `${name} ${value}`).join(", "),
     }),
   ];
+}
+
+function chip(label) {
+  return label.length > 1000 ? foreign(label, "chip") : link(label, `#/fleet?${new URLSearchParams({ label })}`, { class: "chip" });
 }
 
 function sections(client, me, runtime) {

@@ -32,7 +32,7 @@ export function table(caption, columns, rows, empty = "Nothing here.") {
     one.classList.toggle("none", ["", "–"].includes(one.textContent));
     return one;
   };
-  const body = rows.map((row) => el("tr", {}, columns.map((column) => filled(column, row))));
+  const body = rows.map((row) => el("tr", { "data-key": row.id ?? row.name }, columns.map((column) => filled(column, row))));
   return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption }, el("table", {},
     el("caption", {}, caption), el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
 }
@@ -62,18 +62,30 @@ export function acting(text, work, attributes = {}) {
   }, attributes);
 }
 
-/** Ask once. Returns whether the caller went on; `lost` says what is lost. `content` may have fields. */
-export function ask({ title, text = "", lost = [], content = null, action = "Go on", dangerous = true }) {
+/**
+ * Ask once. Returns whether the caller went on; `lost` says what is lost. `content` may have fields: then `work` does
+ * what they ask for, and while it fails the dialog stays, with what was entered. Where something dangerous is asked,
+ * the focus is on Cancel at first; Enter in a field goes on.
+ */
+export function ask({ title, text = "", lost = [], content = null, action = "Go on", dangerous = true, work = async () => {} }) {
   return new Promise((resolve) => {
+    const going = el("button", { class: dangerous ? "danger" : "primary" }, action), refused = el("div", {});
+    const onsubmit = async (event) => {
+      event.preventDefault();
+      going.disabled = true;
+      await work().then(() => dialog.close("yes"), (problem) => show(refused, failure(problem)));
+      going.disabled = false;
+    };
     const dialog = el("dialog", { "aria-labelledby": "ask-title" },
-      el("form", { method: "dialog" },
+      el("form", { onsubmit },
         el("h2", { id: "ask-title" }, title),
         text && el("p", {}, text),
         lost.length > 0 && el("ul", { class: "lost" }, lost.map((one) => el("li", {}, one))),
         content,
+        refused,
         el("div", { class: "buttons" },
-          el("button", { value: "no", formnovalidate: true }, "Cancel"),
-          el("button", { value: "yes", class: dangerous ? "danger" : "primary" }, action))));
+          button("Cancel", () => dialog.close("no"), { autofocus: dangerous }),
+          going)));
     dialog.addEventListener("close", () => {
       dialog.remove();
       resolve(dialog.returnValue === "yes");
@@ -84,11 +96,13 @@ export function ask({ title, text = "", lost = [], content = null, action = "Go 
 }
 
 let fields = 0;
+const MOST_AGAIN = 5; // pages
 
 /** An input with its label, and with a hint that is not part of its name. */
 export function field(label, input, hint = "") {
   const id = `hint-${++fields}`;
   if (hint) input.setAttribute("aria-describedby", id);
+  input.dataset.focus = label;
   return el("div", { class: "field" }, el("label", {}, el("span", {}, label), input), hint && el("small", { id }, hint));
 }
 
@@ -104,25 +118,40 @@ export class Pages {
     this.render = render;
     this.nothing = nothing;
     this.items = [];
+    this.count = 1; // pages
     this.cursor = null;
+    this.reading = null;
     this.node = el("div", { class: "pages" });
     this.more = acting("Show more", () => this.next());
     this.foot = el("div", { class: "foot" }, this.more);
   }
 
-  async first() {
-    await this._take(null, []);
-    return this;
+  /** Read all pages again that were read, unless they are many. */
+  async refresh() {
+    if (this.count <= MOST_AGAIN) await this._take(true);
   }
 
   async next() {
-    await this._take(this.cursor, this.items);
+    await this._take(false);
   }
 
-  async _take(cursor, before) {
-    const page = await this.read(cursor);
-    this.items = [...before, ...page.items];
-    this.cursor = page.next_cursor ?? null;
+  async _take(again) {
+    await this.reading?.catch(() => {});
+    this.reading = this._read(again).finally(() => { this.reading = null; });
+    await this.reading;
+  }
+
+  async _read(again) {
+    const read = again ? [] : [...this.items];
+    let cursor = again ? null : this.cursor;
+    for (let left = again ? this.count : 1; left > 0; left--) {
+      const page = await this.read(cursor);
+      read.push(...page.items);
+      cursor = page.next_cursor ?? null;
+      if (cursor === null) break;
+    }
+    if (!again) this.count++;
+    Object.assign(this, { items: read, cursor });
     this.more.hidden = this.cursor === null;
     show(this.node, this.items.length || this.cursor ? this.render(this.items) : el("p", { class: "empty" }, this.nothing), this.foot);
   }
