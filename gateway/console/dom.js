@@ -52,3 +52,12 @@ export function notify(text, kind = "info") {
   document.getElementById("notices").append(notice);
   setTimeout(() => notice.remove(), kind === "error" ? 12000 : 5000);
 }
+
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const area = el("textarea", {}, text); // pages over plain HTTP have no clipboard of their own
+  document.body.append(area);
+  area.select();
+  document.execCommand("copy");
+  area.remove();
+}

@@ -33,7 +33,8 @@ class Fleet {
   async begin() {
     const titles = ["Name", "State", "Provider", "Owner", "Age", "Expires", "Credits", "Labels"];
     this.all = el("input", { type: "checkbox", "aria-label": "Select all rows shown", onchange: () => this.select(this.all.checked) });
-    show(this.head, this.all, titles.map((title) => el("span", { class: NUMBERS.includes(title) ? "number" : null }, title)));
+    this.all.hidden = !this.me.may("runtimes:lifecycle"); // else there is nothing to do with what is selected
+    show(this.head, el("span", {}, this.all), titles.map((title) => el("span", { class: NUMBERS.includes(title) ? "number" : null }, title)));
     show(this.main, el("h1", {}, "Fleet"), this.figures, this.filters(), this.labels(), this.summary, this.bar, el("div", { class: "fleet" }, this.head, this.list.node));
     await this.every(() => this.refresh());
   }
@@ -69,7 +70,7 @@ class Fleet {
       text("name", "Name", "exact"),
       field("State", choice(states, value("state"), (chosen) => this.filter("state", chosen))),
       field("Kind", choice(kinds, value("kind"), (chosen) => this.filter("kind", chosen))),
-      text("provider", "Provider"), this.me.own_only ? null : text("owner", "Owner", "me"),
+      this.me.view === "full" && text("provider", "Provider"), this.me.own_only ? null : text("owner", "Owner", "me"),
       field("Label", label)));
   }
 
@@ -115,10 +116,10 @@ class Fleet {
   }
 
   row(runtime) {
-    const select = el("input", { type: "checkbox", "aria-label": `Select ${nameOf(runtime)}`, checked: this.selected.has(runtime.id),
+    const select = el("input", { type: "checkbox", "aria-label": `Select ${nameOf(runtime)}`, checked: this.selected.has(runtime.id), hidden: this.all.hidden,
       onchange: ({ target }) => { target.checked ? this.selected.set(runtime.id, runtime) : this.selected.delete(runtime.id); this.bulk(); } });
     const labels = Object.entries(runtime.labels ?? {}).map(([name, value]) => `${name}=${value}`);
-    return el("div", { class: "row", "data-key": runtime.id }, select,
+    return el("div", { class: "row", "data-key": runtime.id }, el("span", {}, select),
       el("span", { class: "name" }, link(nameOf(runtime), `#/runtime/${encodeURIComponent(runtime.id)}`)),
       el("span", {}, badge(runtime.state)),
       el("span", {}, foreign(runtime.provider ?? ""), el("small", {}, ` ${runtime.kind}`)),
@@ -139,7 +140,7 @@ class Fleet {
   bulk() {
     const chosen = [...this.selected.values()];
     this.bar.hidden = chosen.length === 0;
-    if (chosen.length === 0 || !this.me.may("runtimes:lifecycle")) return show(this.bar);
+    if (chosen.length === 0) return show(this.bar);
     const progress = el("span", { class: "small", role: "status" });
     const verbs = VERBS.map((verb) => [verb, chosen.filter((runtime) => possible(runtime, verb))]).filter(([, fit]) => fit.length > 0);
     show(this.bar, el("strong", {}, `${plural(chosen.length, "runtime")} selected`),

@@ -61,5 +61,5 @@ export function capital(text) {
 }
 
 export function nameOf(runtime) {
-  return [runtime.name, runtime.display_name].find((name) => name?.trim()) ?? runtime.provider_id;
+  return [runtime.name, runtime.display_name].find((name) => name?.trim()) ?? runtime.provider_id ?? runtime.id;
 }

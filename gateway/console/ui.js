@@ -1,6 +1,6 @@
 /** Pieces that several pages use: badges, buttons, dialogs, tables and lists that are read page by page. */
 
-import { el, foreign, notify, show } from "./dom.js";
+import { copy, el, foreign, notify, show } from "./dom.js";
 
 export function badge(state) {
   return el("span", { class: `badge ${state}` }, state.replaceAll("_", " "));
@@ -16,7 +16,7 @@ export function link(text, href, attributes = {}) {
 
 /** Names with their values, as a definition list. Rows without a value are left out. */
 export function facts(rows) {
-  const known = Object.entries(rows).filter(([, value]) => value !== null && value !== undefined && value !== "");
+  const known = Object.entries(rows).filter(([, value]) => ![null, undefined, false, ""].includes(value));
   return el("dl", { class: "facts" }, known.map(([name, value]) => [
     el("dt", {}, name),
     el("dd", {}, typeof value === "string" ? foreign(value) : value),
@@ -160,5 +160,5 @@ export class Pages {
 /** A text with a button that copies it. */
 export function copyable(text) {
   return el("span", { class: "copyable" }, el("code", {}, text),
-    acting("Copy", async () => { await navigator.clipboard.writeText(text); notify("Copied."); }, { class: "small" }));
+    acting("Copy", async () => { await copy(text); notify("Copied."); }, { class: "small" }));
 }

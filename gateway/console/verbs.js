@@ -35,7 +35,7 @@ function send(client, runtime, verb) {
 export async function act(client, verb, runtimes, onProgress = () => {}) {
   const losing = runtimes.filter((runtime) => discards(runtime, verb));
   if (verb === "stop" || losing.length > 0) {
-    const shown = runtimes.slice(0, 8).map((runtime) => el("li", {}, foreign(nameOf(runtime)), ` at ${runtime.provider}`));
+    const shown = runtimes.slice(0, 8).map((runtime) => el("li", {}, foreign(nameOf(runtime)), runtime.provider && ` at ${runtime.provider}`));
     const rest = runtimes.length > 8 && el("li", {}, `and ${plural(runtimes.length - 8, "other")}`);
     const lost = losing.length > 0 ? [`${losing.length} of ${runtimes.length}: ${LOST[verb]}`] : [];
     const title = `${capital(verb)} ${plural(runtimes.length, "runtime")}?`;

@@ -136,7 +136,7 @@ export class Windowed {
 /** By provider, because the words of one differ from page to page: they name seconds. */
 function notes({ incomplete, warnings = [] }) {
   return [
-    ...incomplete.map(({ provider, problem }) => [provider, `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`]),
+    ...incomplete.map(({ provider = "a provider", problem }) => [provider, `${provider} is missing: ${problem?.detail ?? problem?.code ?? "it failed"}`]),
     ...warnings.map(({ provider, detail }) => [provider ? `${provider} ${detail}` : detail, provider ? `${provider}: ${detail}` : detail]),
   ];
 }

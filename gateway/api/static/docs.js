@@ -2,7 +2,7 @@
  * The documentation's pages: search, buttons that copy code, and the API reference on its page. Without this script the
  * pages can be read all the same.
  */
-import { el } from "./dom.js";
+import { copy, el } from "./dom.js";
 
 const BASE = new URL("../", import.meta.url);
 const MOST = 12;
@@ -96,15 +96,6 @@ function copied(pre) {
   const text = pre.innerText.trimEnd();
   if (pre.dataset.language !== "console") return text;
   return text.split("\n").filter((line) => line.startsWith("$ ")).map((line) => line.slice(2)).join("\n");
-}
-
-async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
-  const area = el("textarea", {}, text); // pages over plain HTTP have no clipboard of their own
-  document.body.append(area);
-  area.select();
-  document.execCommand("copy");
-  area.remove();
 }
 
 /** A block of code in a box with a button that copies it. */
