@@ -8,7 +8,7 @@ import pytest
 from playwright.async_api import Browser, expect
 
 from tests.component.access.test_intents import intent_in
-from tests.real.test_console import OPS, opened
+from tests.real.test_console import OPS, READER, opened
 
 DAY: Final = 86_400
 HANGS: Final = 60_000
@@ -171,3 +171,14 @@ async def test_a_long_label_is_shown_and_does_not_filter(browser: Browser) -> No
         await expect(console.row("web")).to_contain_text("long=xxx")
         await expect(console.row("web").get_by_role("button")).to_have_count(0)
         await expect(console.row("many")).to_contain_text("+1")
+
+
+async def test_a_caller_with_the_public_view_sees_no_control_that_is_refused(browser: Browser) -> None:
+    async with opened(browser, "durable", "bctrl_browsers") as console:
+        console.gateway.upstreams["durable"].fault(fault="status", status=503)
+        await console.sign_in(READER)
+        page = console.page
+        await expect(page.locator(".summary .warning")).to_contain_text("a provider is missing")
+        await expect(page.get_by_label("Provider", exact=True)).to_have_count(0)
+        await expect(page.get_by_label("Select all rows shown")).to_be_hidden()
+        await expect(page.get_by_text("undefined")).to_have_count(0)
