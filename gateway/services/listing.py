@@ -251,7 +251,8 @@ class ListService:
         left out in silence where they may be another owner's."""
         adapter, fleet, since = participant.provider.adapter, self._fleet, participant.progress.since
         await fleet.know_moves(adapter.name, since)
-        filled = self._specs.fill_all(adapter, fleet.moves.listed(since, adapter.name, page.items))
+        listed, specs = fleet.moves.listed(since, adapter.name, page.items), self._specs
+        filled = specs.fill_all(adapter, listed) if query.owner is None else await specs.owned(adapter, listed)
         items = fleet.shown_rows(adapter, filled)
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner

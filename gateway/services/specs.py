@@ -50,8 +50,7 @@ _ENTRY_BYTES: Final = 400
 
 
 class SpecKeeper:
-    """Stores specs, and adds their values to runtimes. Without a store it does nothing. It never makes a request
-    fail."""
+    """Stores specs and adds their values to runtimes; without a store, nothing. It never makes a request fail."""
 
     def __init__(
         self,
@@ -194,6 +193,11 @@ class SpecKeeper:
         await self.load(adapter, [row for row in rows if row.labels is None])
         held = (self._memory.get(key_of(adapter, row.scope, row.provider_id)) for row in rows)
         return [labels_of(row, None if entry is None else entry.spec) for row, entry in zip(rows, held, strict=True)]
+
+    async def owned(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
+        """As :meth:`fill_all`, for items of which the owners matter: those specs are loaded first."""
+        await self.load(adapter, [row for row in rows if row.owner is None and leaves_out(row)])
+        return self.fill_all(adapter, rows)
 
     async def close(self) -> None:
         """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""

@@ -231,10 +231,12 @@ class UsageService:
 
     async def _keys(self, participant: Participant, by: str) -> Iterable[GroupKey]:
         """The group of each runtime of a page."""
-        rows = participant.items
+        rows: Sequence[Runtime] = participant.items
         if by.startswith(LABEL):
             labels = await self._specs.labels(participant.provider.adapter, rows)
             return [(None, False) if known is None else (known.get(by[len(LABEL) :]), True) for known in labels]
+        if by == "owner":
+            rows = await self._specs.owned(participant.provider.adapter, rows)
         values = [getattr(row, by) for row in rows]
         return [(None if value is None else str(value), value is not None) for value in values]
 

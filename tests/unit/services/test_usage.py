@@ -1,6 +1,7 @@
 """Usage: figures of the caller's own lists, complete or named as missing, and never counted twice at once."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,8 +17,19 @@ from gateway.domain.values import State
 from gateway.ports.context import RequestContext
 from gateway.services.fleet import Fleet
 from gateway.services.listing import ListQuery, ListService
+from gateway.services.sent_spec import MadeRuntime
 from gateway.services.usage import COUNT_WITHIN, MOST_GROUPS, Usage, UsageService
-from tests.unit.services.fakes import BrowserLike, DurableLike, FakeAdapter, FakeClock, fleet_of, keyring
+from tests.unit.services.fakes import (
+    BrowserLike,
+    DurableLike,
+    FakeAdapter,
+    FakeClock,
+    context,
+    create,
+    fleet_of,
+    keyring,
+)
+from tests.unit.services.test_specs import Kept
 
 EVERYTHING = ListQuery(filter=ListFilter())
 ALICE = Principal("alice")
@@ -85,6 +97,20 @@ async def test_groups_distinguish_values_that_are_absent_from_those_that_are_not
     adapter.put("c", labels={})
     adapter.put("d")
     assert _values(await _usage(_service(adapter), by)) == expected
+
+
+async def test_owners_of_a_process_that_has_just_started_are_those_of_the_store() -> None:
+    here, adapter = await Kept.open(), DurableLike("one")
+    for name, owner in (("a", "shop"), ("b", "shop"), ("c", "labs")):
+        made = MadeRuntime(adapter, "home", adapter.put(name), create("durable", name=name), owner)
+        await here.keeper.remember(made)
+    started, fleet = (await here.another()).keeper, fleet_of([adapter])
+    listing = ListService(fleet, started, keyring())
+    page = await listing.page(replace(EVERYTHING, owner="shop"), context())
+    assert [(runtime.name, runtime.owner) for runtime in page.items] == [("a", "shop"), ("b", "shop")]
+    started = (await here.another()).keeper
+    service = UsageService(fleet, ListService(fleet, started, keyring()), started)
+    assert _values(await _usage(service, "owner")) == [("shop", True, 2), ("labs", True, 1)]
 
 
 async def test_a_caller_with_own_only_counts_only_its_own_runtimes() -> None:
