@@ -29,14 +29,15 @@ function counts(move) {
 async function one({ client, main, below, signal, every, follow }) {
   const id = below[0], path = `moves/${encodeURIComponent(id)}`, head = el("section");
   const items = new Pages((cursor) => client.get(`${path}/items`, { limit: 100, cursor }, { signal }), itemTable, { nothing: "No runtime fits the plan." });
-  const render = (move) => show(head, top(client, path, move));
+  const effects = { open: false };
+  const render = (move) => show(head, top(client, path, move, effects));
   render(await client.get(path, {}, { signal }));
   show(main, el("p", {}, link("← Moves", "#/moves")), head, items.node);
   follow(`${path}/events`, (name, data) => { if (name === "move") render(data); });
   await every(() => items.refresh());
 }
 
-function top(client, path, move) {
+function top(client, path, move, effects) {
   const all = Object.values(move.counts).reduce((sum, count) => sum + count, 0);
   const over = ["moved", "failed", "blocked", "skipped", "rolled_back"].reduce((sum, state) => sum + (move.counts[state] ?? 0), 0);
   const say = (verb, text, body) => acting(capital(verb), async () => {
@@ -56,7 +57,8 @@ function top(client, path, move) {
     move.problem && el("p", { class: "failure" }, foreign(move.problem.detail)),
     el("progress", { max: Math.max(all, 1), value: over, "aria-label": `${over} of ${all} runtimes` }),
     facts({ Runtimes: counts(move), When: move.request.when, "Source after": move.request.source_after, By: move.principal, Age: age(move.created_at), Digest: move.digest && el("code", {}, move.digest) }),
-    move.side_effects.length > 0 && el("details", {}, el("summary", {}, "What belongs to the account, and stays"), el("ul", {}, move.side_effects.map((text) => el("li", {}, foreign(typeof text === "string" ? text : JSON.stringify(text)))))),
+    move.side_effects.length > 0 && el("details", { open: effects.open, ontoggle: ({ target }) => { effects.open = target.open; } },
+      el("summary", {}, "What belongs to the account, and stays"), el("ul", {}, move.side_effects.map((text) => el("li", {}, foreign(text))))),
     el("div", { class: "buttons" }, verbs),
     WORKING.includes(move.state) && el("p", { class: "small", role: "status" }, `${over} of ${all} runtimes.`),
   ];
@@ -68,6 +70,6 @@ function itemTable(items) {
     { title: "State", cell: (item) => badge(item.state) },
     { title: "Lost", cell: (item) => item.lost.map(({ what }) => what).join(", ") || "–", className: "wide" },
     { title: "Changes", cell: (item) => item.changes.map(({ pointer }) => pointer).join(", ") || "–", className: "wide" },
-    { title: "Problem", cell: (item) => foreign(item.problem?.detail ?? item.blocked_by[0]?.detail ?? item.waits_for ?? "–"), className: "wide" },
+    { title: "Reason", cell: (item) => foreign(item.problem?.detail ?? item.blocked_by[0]?.detail ?? item.waits_for ?? "–"), className: "wide" },
   ], items);
 }

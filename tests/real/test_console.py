@@ -299,10 +299,12 @@ async def test_a_move_is_applied_and_followed_to_its_end(browser: Browser) -> No
         await console.sign_in()
         await console.go("Moves")
         await console.page.get_by_role("link", name=re.compile("^mv_")).click()
+        await console.page.get_by_text("What belongs to the account, and stays").click()
         await console.page.get_by_role("button", name="apply").click()
         await console.page.get_by_role("dialog").get_by_role("button", name="apply").click()
         await expect(console.page.locator("h1 .badge")).to_have_text("done")
         await expect(console.row("agent").locator(".badge")).to_have_text("moved")
+        await expect(console.page.get_by_text("Not moved from the account of")).to_be_visible()
 
 
 async def test_a_provider_that_is_missing_in_the_fleet_is_named(browser: Browser) -> None:
