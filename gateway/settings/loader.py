@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path as FilePath
 from typing import Any, Final, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gateway.domain.base_urls import is_unprotected
 from gateway.ports.provider_settings import ProviderSettings
@@ -39,6 +39,7 @@ _SECTIONS: Final[Mapping[str, type[GatewayKey | PrincipalSettings]]] = {
     "keys": GatewayKey,
     "principals": PrincipalSettings,
 }
+_SWITCH: Final = TypeAdapter(bool, config={"defer_build": True, "hide_input_in_errors": True})
 _MESSAGES: Final = {"missing": "this setting is required", "extra_forbidden": "there is no setting of this name"}
 
 
@@ -145,6 +146,8 @@ class _Reader:
         for name, field in Settings.model_fields.items():
             if isinstance(field.annotation, type) and issubclass(field.annotation, Section):
                 read[name] = self._validated(field.annotation, self._values.get(name), (name,))
+            elif field.annotation is bool:
+                read[name] = self._switch(name, default=field.default)
         if read["store"] is not None:
             read["store"] = read["store"].relative_to(self._folder)
             if (audit := read["audit"]) is not None:
@@ -182,6 +185,16 @@ class _Reader:
             self._problems.add(("version",), "this setting is required; write version: 1")
         elif version != 1 or isinstance(version, bool):
             self._problems.add(("version",), "this gateway reads version 1 only")
+
+    def _switch(self, name: str, *, default: bool) -> bool:
+        """Return a setting that is true or false and in no section."""
+        value = self._values.get(name)
+        try:
+            return _SWITCH.validate_python(default if value is None else value)
+        except ValidationError as exc:
+            (error,) = exc.errors(include_url=False)
+            self._problems.add((name,), _message(error["type"], error["msg"]))
+            return default
 
     def _auth(self) -> AuthSettings | str | None:
         value = self._values.get("auth")

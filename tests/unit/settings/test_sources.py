@@ -24,6 +24,17 @@ def test_empty_section_has_its_defaults(load: Load) -> None:
     assert load(GOOD + "http:\nlog: {}\n").settings == load(GOOD).settings
 
 
+@pytest.mark.parametrize(("written", "read"), [("false", False), ("off", False), ("true", True), ("", True)])
+def test_setting_in_no_section_has_the_value_of_the_file(load: Load, written: str, read: bool) -> None:
+    assert load(GOOD + f"console: {written}\n").settings.console is read
+    assert load(GOOD, {"RTGW_CONSOLE": "false"}).settings.console is False
+
+
+@pytest.mark.parametrize("written", ["maybe", "[]", "2"])
+def test_setting_in_no_section_with_a_wrong_value_is_refused(faults: Faults, written: str) -> None:
+    assert "boolean" in faults(GOOD + f"console: {written}\n")["console"]
+
+
 def test_provider_has_the_model_of_its_api_and_its_key_as_name(load: Load) -> None:
     provider = load(GOOD).settings.providers["main"]
     assert isinstance(provider, RedSettings)
