@@ -27,10 +27,11 @@ class Console:
     def __init__(self, *, enabled: bool = True) -> None:
         self._enabled = enabled
 
-    async def front(self, _request: web.Request, _ctx: RequestContext) -> web.Response:
+    async def front(self, request: web.Request, _ctx: RequestContext) -> web.Response:
         """Lead to the console, or to the documentation if there is none."""
         page = "console" if self._enabled else "docs"
-        return web.Response(status=307, headers={hdrs.LOCATION: mounted(f"/{page}") if mounted("") else page})
+        relative = f"../{page}" if request.path.endswith("/console/") else page
+        return web.Response(status=307, headers={hdrs.LOCATION: mounted(f"/{page}") if mounted("") else relative})
 
     async def page(self, request: web.Request, _ctx: RequestContext) -> web.Response:
         return self._file(request, "index.html")
@@ -55,7 +56,14 @@ def _files() -> dict[str, bytes]:
 
 _ABSENT: Final = (NotFound,)
 CONSOLE_ROUTES: Final = (
-    site_route("/", "getFrontPage", "Leads to the console or the documentation", Console.front, status=307),
+    site_route(
+        "/",
+        "getFrontPage",
+        "Leads to the console or the documentation",
+        Console.front,
+        aliases=("/console/",),
+        status=307,
+    ),
     site_route("/console", "getConsole", "The console", Console.page, "text/html", errors=_ABSENT),
     site_route(
         "/console/{name}",

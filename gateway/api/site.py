@@ -174,6 +174,12 @@ SITE_ROUTES: Final = (
         "/docs/errors/{code}", "getDocsError", "An error code", Site.docs_error, "text/html", errors=(NotFound,)
     ),
     site_route(
-        "/docs/{page}", "getDocsPage", "A page of the documentation", Site.docs_page, "text/html", errors=(NotFound,)
+        "/docs/{page}",
+        "getDocsPage",
+        "A page of the documentation",
+        Site.docs_page,
+        "text/html",
+        aliases=("/docs/{page}/",),
+        errors=(NotFound,),
     ),
 )

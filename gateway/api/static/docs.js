@@ -55,14 +55,19 @@ function excerpt(text, patterns) {
   return [...pieces, part.slice(end)];
 }
 
+/** The words in the field, without quotation marks. */
+function typed() {
+  return input.value.split(/[\s"“”„«»]+/u).filter(Boolean);
+}
+
 async function search() {
-  const words = input.value.trim().split(/\s+/).filter(Boolean);
+  const words = typed();
   if (words.length > 0 && index === null) {
     const response = await fetch(new URL("assets/search.json", BASE));
     if (!response.ok) throw new Error(`The index of the search is not available: ${response.status}.`);
     index = await response.json();
   }
-  if (words.join(" ") !== input.value.trim().split(/\s+/).join(" ")) return;
+  if (words.join(" ") !== typed().join(" ")) return;
   const matches = words.length > 0 ? sections(words) : [];
   const rows = matches.slice(0, MOST).map(([[target, page, heading, text], patterns]) =>
     el("li", {}, el("a", { href: new URL(target, BASE).href, onclick: close },

@@ -256,6 +256,7 @@ async def test_an_unknown_provider_is_not_found(api: Any) -> None:
         ("/openapi.json", "application/json"),
         ("/docs", "text/html; charset=utf-8"),
         ("/docs/api", "text/html; charset=utf-8"),
+        ("/docs/api/", "text/html; charset=utf-8"),
         ("/docs/errors", "text/html; charset=utf-8"),
         ("/docs/errors/not_found", "text/html; charset=utf-8"),
         ("/docs/", "text/html; charset=utf-8"),
@@ -270,6 +271,12 @@ async def test_the_site_needs_no_key_and_no_other_host(api: Any, target: str, co
     if target.startswith("/docs"):
         assert "default-src 'none'; script-src 'self'" in answer.headers["content-security-policy"]
     assert [level for level, _, _ in api.logger.events] == ["debug"]
+
+
+@pytest.mark.parametrize(("target", "location"), [("/", "console"), ("/console/", "../console")])
+async def test_the_front_page_leads_to_the_console(api: Any, target: str, location: str) -> None:
+    answer = await api.exchange(f"GET {target} HTTP/1.1\r\nHost: gateway\r\n\r\n".encode())
+    assert (answer.status, answer.headers["location"]) == (307, location)
 
 
 async def test_a_draining_gateway_is_not_ready_but_alive(api: Any) -> None:
