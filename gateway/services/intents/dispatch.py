@@ -267,7 +267,7 @@ class Dispatcher:
         if resolved is not None and any(target.provider is resolved.provider for target in targets):
             return [resolved.target]
         raise AlreadyExists(
-            f"A create of this name that named no provider went to {intent.provider}, which cannot make this runtime; "
+            f"A create of this name that named no provider went to {intent.provider}, to which this create cannot go; "
             "name a provider, or take another name.",
             provider=intent.provider,
         )
