@@ -15,7 +15,7 @@ LOCK := $(BIN)/uv pip compile --universal --generate-hashes --python-version 3.1
 # The first line of a client's list is the client itself; the other lines are the dependencies that the tests need.
 LOCK_CLIENT := $(LOCK) --no-annotate
 
-.PHONY: help run test real faults answers tenants differential check bench soak waiting format docs pictures new-adapter lock build clean
+.PHONY: help run test real faults answers tenants differential check bench profile soak waiting format docs pictures new-adapter lock build clean
 
 help: ## Show this list of commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,6 +58,9 @@ check: $(DEV_STAMP) ## Check lint, formatting, types and import rules
 
 bench: $(DEV_STAMP) ## Measure the gateway beside a bare pass-through and an older version (ARGS="--quick --before HEAD~1")
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+profile: $(DEV_STAMP) ## Show where the time of each kind of request goes, by part of the gateway
+	@$(BIN)/python -m benchmarks.shares $(ARGS)
 
 soak: $(DEV_STAMP) ## Check that memory, descriptors, tasks and objects stay flat over many mixed requests (N=1000000)
 	@$(BIN)/python -m benchmarks.soak --requests $(or $(N),1000000) $(ARGS)

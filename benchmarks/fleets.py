@@ -35,7 +35,7 @@ def lists(bench: Bench) -> Iterator[Row]:
         return
     chosen = [count for count in PROVIDERS if count == 1 or bench.wanted(_list(count))]
     each: dict[int, dict[str, list[float]]] = {count: {v.name: [] for v in bench.versions} for count in chosen}
-    with bench.several({count: _sharing(bench, count) for count in chosen}) as found:
+    with bench.several({count: sharing(bench.upstream, count) for count in chosen}) as found:
         for counts in bench.rounds("lists over several providers"):
             for count, gateways in found.items():
                 for name, gateway in gateways.items():
@@ -53,10 +53,10 @@ def lists(bench: Bench) -> Iterator[Row]:
         yield Row(**row, **{name: median(values) for name, values in figures.items()}, **ratios)
 
 
-def _sharing(bench: Bench, count: int) -> Callable[[Path], Any]:
+def sharing(upstream: Server, count: int) -> Callable[[Path], Any]:
+    """Makes the settings of a gateway whose providers share the runtimes of a list."""
     return lambda folder: settings(
-        folder / "gateway.db",
-        {f"p{index}": provider(f"{bench.upstream.url}/of/{count}/{index}") for index in range(count)},
+        folder / "gateway.db", {f"p{index}": provider(f"{upstream.url}/of/{count}/{index}") for index in range(count)}
     )
 
 

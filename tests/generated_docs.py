@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 from ruamel.yaml import YAML
 
 from benchmarks.results import Results, described, markdown
+from benchmarks.shares import read, rows
 from gateway.app import plugins
 from gateway.domain.errors import GatewayError, error_classes
 from gateway.domain.lifecycle import TRANSITIONS, Transition, Verb
@@ -230,6 +231,14 @@ def _figures(*parts: str) -> Callable[[Plugins], Iterator[str]]:
     return rendered
 
 
+def _shares(_: Plugins) -> Iterator[str]:
+    """What the last committed run of the profiler measured."""
+    head, *body = rows(read(_ROOT / "benchmarks/shares.json"))
+    yield _row(*head)
+    yield _row("---", *("---:" for _ in head[1:]))
+    yield from (_row(*cells) for cells in body)
+
+
 BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "kinds": _kinds,
     "states": _states,
@@ -244,6 +253,7 @@ BLOCKS: Final[Mapping[str, Callable[[Plugins], Iterable[str]]]] = {
     "alerts": _alerts,
     "figures": _figures("made", "goals"),
     "more_figures": _figures("rate", "more"),
+    "shares": _shares,
 }
 """The renderer of each block."""
 

@@ -21,6 +21,7 @@ from benchmarks.load import creating, load
 from benchmarks.log_lines import log_lines
 from benchmarks.processes import LOAD, Server, server
 from benchmarks.results import Row
+from benchmarks.shares import shares
 from benchmarks.sick import beside_the_sick
 from benchmarks.soak import soak
 from benchmarks.starting import start
@@ -142,3 +143,11 @@ async def test_soak_counts_what_the_gateway_holds_between_its_shares() -> None:
     assert all(sample.memory and sample.descriptors and sample.tasks for sample in samples)
     assert all("gateway." in " ".join(sample.objects) for sample in samples)
     assert len(said) == 5
+
+
+def test_profile_of_a_cached_get_has_the_parts_of_its_way_and_nothing_of_a_provider() -> None:
+    (found,) = shares(0.3, ["cached get"])
+    assert {"sockets", "connection, head, route", "key and permission", "log and metrics"} <= set(found.parts)
+    assert sum(share for share, _ in found.parts.values()) == pytest.approx(1)
+    assert 50 < found.calls < 1000
+    assert "policies" not in found.parts or found.parts["policies"][1] < 1
