@@ -33,11 +33,13 @@ export function foreign(text, className = "") {
   return el("bdi", { class: className || null, title: text.length > 40 ? text.slice(0, 1000) : null }, text);
 }
 
-/** Replace the children of an element, and keep the focus where the same control is in both. */
+/** Replace the children of an element, and keep the focus where the same control is in both; one beside it gets it if that is disabled. */
 export function show(parent, ...children) {
   const focused = parent.contains(document.activeElement) ? control(document.activeElement) : null;
   parent.replaceChildren(...present(children));
-  if (focused) [...parent.querySelectorAll("a, button, input, select, summary, [tabindex]")].find((one) => control(one) === focused)?.focus();
+  if (!focused) return;
+  const same = [...parent.querySelectorAll("a, button, input, select, summary, [tabindex]")].find((one) => control(one) === focused);
+  (same?.disabled ? same.parentElement.querySelector("button:enabled") : same)?.focus();
 }
 
 /** What identifies a control: its own mark, target or text, and the row or card (`data-key`) that it is in. */

@@ -47,17 +47,18 @@ export function failure(problem, again) {
     again && button("Try again", again));
 }
 
-/** Run the work of a button; it is disabled meanwhile, and a failure is said. */
+/** Run the work of a button, once at a time; a failure is said. The button keeps the focus, which `disabled` ends. */
 export function acting(text, work, attributes = {}) {
   return button(text, async (event) => {
     const pressed = event.currentTarget;
-    pressed.disabled = true;
+    if (pressed.ariaDisabled) return;
+    pressed.ariaDisabled = "true";
     try {
       await work();
     } catch (problem) {
       if (problem.name !== "AbortError") notify(problem.message, "error");
     } finally {
-      pressed.disabled = false;
+      pressed.ariaDisabled = null;
     }
   }, attributes);
 }
@@ -72,9 +73,10 @@ export function ask({ title, text = "", lost = [], content = null, action = "Go 
     const going = el("button", { class: dangerous ? "danger" : "primary" }, action), refused = el("div", {});
     const onsubmit = async (event) => {
       event.preventDefault();
-      going.disabled = true;
+      if (going.ariaDisabled) return;
+      going.ariaDisabled = "true";
       await work().then(() => dialog.close("yes"), (problem) => show(refused, failure(problem)));
-      going.disabled = false;
+      going.ariaDisabled = null;
     };
     const dialog = el("dialog", { "aria-labelledby": "ask-title" },
       el("form", { onsubmit },

@@ -109,6 +109,24 @@ async def test_the_focus_stays_on_a_filter_and_on_a_row_that_is_read_again(brows
         await expect(chip).to_be_focused()
 
 
+async def test_the_focus_stays_near_a_verb_that_was_carried_out_or_cancelled(browser: Browser) -> None:
+    async with opened(browser, "durable") as console:
+        runtime = await console.gateway.create(console.gateway.upstreams["durable"], name="agent", start=True)
+        await console.sign_in()
+        page = console.page
+        await expect(console.row("agent")).to_be_visible()
+        await page.evaluate("id => { location.hash = `#/runtime/${id}`; }", runtime["id"])
+        await page.get_by_role("button", name="Stop").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("dialog").get_by_role("button", name="Cancel")).to_be_focused()
+        await page.keyboard.press("Escape")
+        await expect(page.get_by_role("button", name="Stop")).to_be_focused()
+        await page.get_by_role("button", name="Pause").focus()
+        await page.keyboard.press("Enter")
+        await expect(page.locator("h1 .badge")).to_have_text("paused")
+        await expect(page.locator(".buttons button:focus")).to_have_count(1)
+
+
 async def test_leaving_a_page_closes_its_dialog(browser: Browser) -> None:
     async with opened(browser, "durable") as console:
         await console.gateway.create(console.gateway.upstreams["durable"], name="agent", start=True)
