@@ -25,7 +25,7 @@ function intents(client, me, items, again) {
     { title: "Who", cell: (one) => foreign(one.principal) },
     { title: "Age", className: "number", cell: (one) => age(one.created_at) },
     { title: "Why", cell: (one) => (one.problem ? foreign(one.problem.detail) : sends(one)), className: "wide" },
-    { title: "", cell: (one) => me.may("admin") && ["parked", "unknown"].includes(one.state) && acting("Resolve", () => resolve(client, one, again), { "data-focus": one.id }) },
+    { title: "", cell: (one) => me.may("admin") && one.state === "parked" && acting("Resolve", () => resolve(client, one, again), { "data-focus": one.id }) },
   ], items, "No create is in this state.");
 }
 

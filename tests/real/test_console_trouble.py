@@ -200,3 +200,14 @@ async def test_a_caller_with_the_public_view_sees_no_control_that_is_refused(bro
         await expect(page.get_by_label("Provider", exact=True)).to_have_count(0)
         await expect(page.get_by_label("Select all rows shown")).to_be_hidden()
         await expect(page.get_by_text("undefined")).to_have_count(0)
+
+
+async def test_only_a_parked_create_can_be_resolved(browser: Browser) -> None:
+    async with opened(browser) as console:
+        await intent_in(console.gateway, console.store, "unknown", name="searched")
+        await intent_in(console.gateway, console.store, name="parked")
+        await console.sign_in()
+        await console.go("Creates")
+        await expect(console.row("searched")).to_be_visible()
+        await expect(console.page.get_by_role("button", name="Resolve")).to_have_count(1)
+        await expect(console.row("searched").get_by_role("button", name="Resolve")).to_have_count(0)
