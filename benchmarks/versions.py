@@ -44,10 +44,12 @@ def commit(ref: str) -> str:
 
 
 def extracted(ref: str, folder: Path, python: str) -> Version:
-    """The version of a commit, its source written to a folder."""
+    """The version of a commit, its source written to a folder and compiled."""
     archive = _git("archive", "--format=tar", commit(ref), "gateway", "adapters")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as source:
         source.extractall(folder, filter="data")
+    # Else the first start of it would also compile its modules.
+    subprocess.run([python, "-m", "compileall", "-q", str(folder)], check=True)  # noqa: S603
     return Version("before", folder, python)
 
 
