@@ -54,7 +54,7 @@ class Fleet {
     const missing = incomplete.map(({ provider }) => provider).filter(Boolean).join(", ");
     show(this.figures, el("strong", {}, plural(total.runtimes, "runtime")),
       items.map(({ value, runtimes }) => el("a", { class: "chip", href: `#/fleet?state=${value}` }, `${value} ${runtimes.toLocaleString()}`)),
-      total.cost && el("span", { class: "small" }, `${credits(total.cost)} credits, cost known of ${total.cost.runtimes.toLocaleString()}`),
+      total.cost && el("span", { class: "small" }, `${credits(total.cost)} credits, known for ${total.cost.runtimes.toLocaleString()}`),
       incomplete.length > 0 && el("span", { class: "warning" }, `without ${missing || plural(incomplete.length, "provider")}`));
     this.figures.hidden = false;
   }
