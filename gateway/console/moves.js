@@ -48,7 +48,7 @@ function top(client, path, move, effects) {
   const verbs = [
     move.state === "planned" && say("apply", `${move.counts.planned ?? 0} runtimes go to ${move.request.target.provider}.`, { digest: move.digest }),
     move.state === "applying" && say("pause", ""),
-    ["paused", "done"].includes(move.state) && say("resume", ""),
+    (move.state === "paused" || (move.state === "done" && move.counts.failed > 0)) && say("resume", ""),
     ["applying", "paused", "planned"].includes(move.state) && say("cancel", "Runtimes that have moved stay moved; the others stay where they are."),
     ["done", "paused", "cancelled", "failed"].includes(move.state) && say("rollback", "Every moved runtime goes back. One that has changed at the target prevents it.", {}),
   ];

@@ -256,6 +256,8 @@ class ListService:
         items = fleet.shown_rows(adapter, filled)
         if query.owner is not None:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
+            if participant.progress.skip == 0:
+                participant.unowned += specs.unknown_owners(adapter, items)
             items = [runtime for runtime in items if runtime.owner == owner]
         return replace(page, items=items, unreadable=() if ctx.principal.own_only else page.unreadable)
 

@@ -24,7 +24,7 @@ _MAX_WARNINGS: Final = 100
 class Participant:
     """One provider in one scope, and what it adds to the page. ``refusal`` is set if it cannot take part. ``answered``:
     it returned a page. ``pages``: how many of them were requested. ``fill_until``: until when further ones may be.
-    ``unlabelled``: how many runtimes are left out because it is not known whether they have the labels."""
+    ``unlabelled``, ``unowned``: how many runtimes are left out because their labels, or owners, are not known."""
 
     provider: Provider
     scope: str
@@ -37,6 +37,7 @@ class Participant:
     fill_until: float = math.inf
     pages: int = 0
     unlabelled: int = 0
+    unowned: int = 0
 
     @property
     def key(self) -> str:
@@ -75,14 +76,13 @@ class Participant:
 
 
 def warnings_of(participants: Sequence[Participant]) -> list[ListWarning]:
-    """A warning for each participant with runtimes whose labels are not known, one for each of the first rows that
-    cannot be read, and one with the number of the others; at most :data:`_MAX_WARNINGS` for rows."""
+    """A warning for each participant with runtimes whose labels or owners are not known, one for each of the first rows
+    that cannot be read, and one with the number of the others; at most :data:`_MAX_WARNINGS` for rows."""
     warnings = [
-        ListWarning(
-            detail=f"Runtimes whose labels are not known are left out: {each.unlabelled}.", provider=each.provider.name
-        )
+        ListWarning(detail=f"Runtimes whose {what} are not known are left out: {count}.", provider=each.provider.name)
         for each in participants
-        if each.unlabelled
+        for what, count in (("labels", each.unlabelled), ("owners", each.unowned))
+        if count
     ]
     unreadable = [(each.provider.name, row) for each in participants for row in each.unreadable]
     named = unreadable if len(unreadable) <= _MAX_WARNINGS else unreadable[: _MAX_WARNINGS - 1]

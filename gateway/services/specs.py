@@ -199,6 +199,13 @@ class SpecKeeper:
         await self.load(adapter, [row for row in rows if row.owner is None and leaves_out(row)])
         return self.fill_all(adapter, rows)
 
+    def unknown_owners(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> int:
+        """Of how many of these items it is not known whether they have an owner, because the store failed. No I/O."""
+        if self._store is None:
+            return 0
+        keys = [key_of(adapter, row.scope, row.provider_id) for row in rows if row.owner is None and leaves_out(row)]
+        return sum(key not in self._memory and key not in self._absent for key in keys)
+
     async def close(self) -> None:
         """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""
         self._to_load.clear()

@@ -113,6 +113,24 @@ async def test_owners_of_a_process_that_has_just_started_are_those_of_the_store(
     assert _values(await _usage(service, "owner")) == [("shop", True, 2), ("labs", True, 1)]
 
 
+async def test_a_list_by_owner_counts_the_runtimes_whose_owners_are_not_known_while_the_store_is_down() -> None:
+    here, adapter = await Kept.open(), DurableLike("one")
+    made = MadeRuntime(adapter, "home", adapter.put("a"), create("durable", name="a"), "shop")
+    await here.keeper.remember(made)
+    adapter.put("made-elsewhere")
+    started, fleet = await here.another(), fleet_of([adapter])
+    listing, by_owner = ListService(fleet, started.keeper, keyring()), replace(EVERYTHING, owner="shop")
+    started.down = True
+    page = await listing.page(by_owner, context())
+    assert (page.items, [warning.detail for warning in page.warnings]) == (
+        [],
+        ["Runtimes whose owners are not known are left out: 2."],
+    )
+    started.down = False
+    page = await listing.page(by_owner, context())
+    assert ([runtime.name for runtime in page.items], page.warnings) == (["a"], [])
+
+
 async def test_a_caller_with_own_only_counts_only_its_own_runtimes() -> None:
     adapter = DurableLike("one")
     for owner, count in (("alice", 3), ("bob", 140)):
