@@ -252,13 +252,14 @@ class ListService:
         adapter, fleet, since = participant.provider.adapter, self._fleet, participant.progress.since
         await fleet.know_moves(adapter.name, since)
         listed, specs = fleet.moves.listed(since, adapter.name, page.items), self._specs
-        filled = specs.fill_all(adapter, listed) if query.owner is None else await specs.owned(adapter, listed)
-        items = fleet.shown_rows(adapter, filled)
-        if query.owner is not None:
+        if query.owner is None:
+            items = fleet.shown_rows(adapter, specs.fill_all(adapter, listed))
+        else:
             owner = ctx.principal.owner if query.owner == "me" else query.owner
+            filled, unknown = await specs.owned(adapter, listed)
             if participant.progress.skip == 0:
-                participant.unowned += specs.unknown_owners(adapter, items)
-            items = [runtime for runtime in items if runtime.owner == owner]
+                participant.unowned += unknown
+            items = [runtime for runtime in fleet.shown_rows(adapter, filled) if runtime.owner == owner]
         return replace(page, items=items, unreadable=() if ctx.principal.own_only else page.unreadable)
 
     async def _labelled(

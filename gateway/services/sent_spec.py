@@ -145,6 +145,9 @@ def key_of(adapter: ProviderAdapter[Any], scope: str, runtime_id: str) -> SpecKe
 MEMORY_BYTES: Final = 4 * 1024 * 1024
 """The approximate size of the memory cache in bytes. The least recently used specs are evicted first."""
 
+ENTRY_BYTES: Final = 400
+"""The approximate size of an entry of the memory cache beside its JSON."""
+
 LARGEST: Final = 32 * 1024
 """The maximum size of a spec in bytes of JSON. Larger specs are not stored."""
 

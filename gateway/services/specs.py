@@ -7,7 +7,7 @@ the next read on. A single task reads and writes the store, in batches, and ends
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 from cachetools import LRUCache
@@ -24,6 +24,7 @@ from gateway.services import kept_configs
 from gateway.services.sent_spec import (
     ASK_AGAIN,
     BATCH,
+    ENTRY_BYTES,
     LARGEST,
     LAST_WRITES,
     MAX_NOTHING,
@@ -45,8 +46,6 @@ from gateway.services.sent_spec import (
     namespace_at,
     spec_of,
 )
-
-_ENTRY_BYTES: Final = 400
 
 
 class SpecKeeper:
@@ -88,9 +87,8 @@ class SpecKeeper:
 
     def store_later(self, made: MadeRuntime) -> None:
         """The store is unavailable: the spec waits in memory to be written."""
-        spec = spec_of(made.request, made.runtime, made.owner)
         key = key_of(made.adapter, made.scope, made.runtime.provider_id)
-        self._not_saved(key, SpecWrite(made.adapter.name, made.scope, spec))
+        self._not_saved(key, SpecWrite(made.adapter.name, made.scope, spec_of(made.request, made.runtime, made.owner)))
 
     async def remember(self, made: MadeRuntime) -> None:
         """Store the spec of a create that made a runtime. On return it is written, or waits in memory."""
@@ -194,17 +192,14 @@ class SpecKeeper:
         held = (self._memory.get(key_of(adapter, row.scope, row.provider_id)) for row in rows)
         return [labels_of(row, None if entry is None else entry.spec) for row, entry in zip(rows, held, strict=True)]
 
-    async def owned(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> Sequence[Runtime]:
-        """As :meth:`fill_all`, for items of which the owners matter: those specs are loaded first."""
-        await self.load(adapter, [row for row in rows if row.owner is None and leaves_out(row)])
-        return self.fill_all(adapter, rows)
-
-    def unknown_owners(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> int:
-        """Of how many of these items it is not known whether they have an owner, because the store failed. No I/O."""
-        if self._store is None:
-            return 0
-        keys = [key_of(adapter, row.scope, row.provider_id) for row in rows if row.owner is None and leaves_out(row)]
-        return sum(key not in self._memory and key not in self._absent for key in keys)
+    async def owned(self, adapter: ProviderAdapter[Any], rows: Sequence[Runtime]) -> tuple[Sequence[Runtime], int]:
+        """As :meth:`fill_all`, for items whose owners matter: those specs are loaded first. Also returns of how many
+        items the owner is not known, because the store has failed."""
+        unsure = [row for row in rows if row.owner is None and leaves_out(row)]
+        await self.load(adapter, unsure)
+        keys = [] if self._store is None else [key_of(adapter, row.scope, row.provider_id) for row in unsure]
+        unknown = sum(key not in self._memory and key not in self._absent for key in keys)
+        return self.fill_all(adapter, rows), unknown
 
     async def close(self) -> None:
         """Write the waiting specs for at most :data:`LAST_WRITES` seconds, then stop using the store."""
@@ -229,7 +224,7 @@ class SpecKeeper:
             self._on_trouble(Trouble.TOO_LARGE)
             return False
         self._absent.pop(key, None)
-        self._memory[key] = SpecEntry(spec, self._clock.monotonic(), size + _ENTRY_BYTES)
+        self._memory[key] = SpecEntry(spec, self._clock.monotonic(), size + ENTRY_BYTES)
         return True
 
     def _request_load(self, keys: Iterable[SpecKey]) -> None:
@@ -282,8 +277,7 @@ class SpecKeeper:
         for runtime_id in runtime_ids:
             key = SpecKey(namespace, runtime_id)
             if key not in self._unwritten:  # a spec that waits to be written is newer
-                sealed = found.get(runtime_id)
-                spec = None if sealed is None else self._opened(sealed, key)
+                spec = None if (sealed := found.get(runtime_id)) is None else self._opened(sealed, key)
                 if spec is not None or self._memory.get(key) is None:  # otherwise it was written meanwhile
                     self._hold(key, spec)
 
@@ -296,8 +290,7 @@ class SpecKeeper:
             return None
 
     async def _write(self, key: SpecKey, write: SpecWrite) -> None:
-        assert self._store is not None  # noqa: S101 (callers check it)
-        assert self._sealer is not None  # noqa: S101
+        assert self._store is not None and self._sealer is not None  # noqa: S101, PT018 (callers check it)
         spec, provider, runtime_id = write.spec, write.provider, key.runtime_id
         try:
             if write.deleted:

@@ -236,7 +236,7 @@ class UsageService:
             labels = await self._specs.labels(participant.provider.adapter, rows)
             return [(None, False) if known is None else (known.get(by[len(LABEL) :]), True) for known in labels]
         if by == "owner":
-            rows = await self._specs.owned(participant.provider.adapter, rows)
+            rows, _ = await self._specs.owned(participant.provider.adapter, rows)
         values = [getattr(row, by) for row in rows]
         return [(None if value is None else str(value), value is not None) for value in values]
 
