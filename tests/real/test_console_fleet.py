@@ -116,7 +116,7 @@ async def test_a_click_on_a_state_above_the_list_filters_it(browser: Browser) ->
         await console.sign_in()
         figures = console.page.locator(".figures")
         await expect(figures).to_contain_text("3 runtimes")
-        await expect(figures).to_contain_text("known of 1")
+        await expect(figures).to_contain_text("known for 1")
         await figures.get_by_role("link", name="idle 1").click()
         await expect(console.row("agent")).to_have_count(0)
         await expect(console.row("other")).to_be_visible()
