@@ -14,7 +14,7 @@ const MINUTE = 60_000; // milliseconds
 
 /**
  * Calls by minute, the failed ones on top, and a line along the top while the breaker is open. `minutes`:
- * `{at, hover, calls, failed, open}`, of which the last one is at the right edge.
+ * `{at, hover, calls, failed, open}`; the last one is at the right edge.
  */
 export function callsChart(minutes, texts) {
   const most = rounded(Math.max(2, ...minutes.map(({ calls }) => calls)));

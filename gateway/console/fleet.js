@@ -1,7 +1,7 @@
 /** All runtimes of all providers, with filters, and verbs on many at once. */
 
 import { el, foreign, notify, show } from "./dom.js";
-import { age, capital, credits, nameOf, plural, until } from "./format.js";
+import { MOST_OF_A_LABEL, age, capital, credits, nameOf, plural, until } from "./format.js";
 import { acting, badge, choice, field, link } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
 import { Windowed } from "./windowed.js";
@@ -11,7 +11,6 @@ const FILTERS = ["name", "state", "kind", "provider", "owner"];
 const NUMBERS = ["Age", "Expires", "Credits"];
 const PAGE = 100;
 const MOST_LABELS = 4;
-const MOST_OF_A_LABEL = 1000; // characters of a label that can be filtered by
 const COUNT_EVERY = 60_000; // milliseconds
 
 export async function open(context) {

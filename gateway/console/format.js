@@ -1,5 +1,7 @@
 /** Times, costs and words, as people read them. */
 
+export const MOST_OF_A_LABEL = 1000; // characters of a label that can be filtered by
+
 let ahead = 0; // milliseconds that the gateway's clock is ahead of the browser's
 
 /** Learn the gateway's time from a response's `Date`, which has whole seconds: the browser's clock may be wrong. */

@@ -2,7 +2,7 @@
 
 import { ETAG, runtimePath } from "./client.js";
 import { el, foreign, notify, show } from "./dom.js";
-import { age, capital, credits, nameOf, until, when } from "./format.js";
+import { MOST_OF_A_LABEL, age, capital, credits, nameOf, until, when } from "./format.js";
 import { acting, ask, badge, copyable, facts, failure, field, link, table } from "./ui.js";
 import { VERBS, act, possible } from "./verbs.js";
 
@@ -46,7 +46,7 @@ function top(client, me, runtime, again) {
 }
 
 function chip(label) {
-  return label.length > 1000 ? foreign(label, "chip") : link(label, `#/fleet?${new URLSearchParams({ label })}`, { class: "chip" });
+  return label.length > MOST_OF_A_LABEL ? foreign(label, "chip") : link(label, `#/fleet?${new URLSearchParams({ label })}`, { class: "chip" });
 }
 
 function sections(client, me, runtime) {

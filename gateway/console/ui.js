@@ -64,9 +64,9 @@ export function acting(text, work, attributes = {}) {
 }
 
 /**
- * Ask once. Returns whether the caller went on; `lost` says what is lost. `content` may have fields: then `work` does
+ * Ask once. Returns whether the caller confirmed; `lost` says what is lost. `content` may have fields: then `work` does
  * what they ask for, and while it fails the dialog stays, with what was entered. Where something dangerous is asked,
- * the focus is on Cancel at first; Enter in a field goes on.
+ * the focus is on Cancel at first; Enter in a field confirms.
  */
 export function ask({ title, text = "", lost = [], content = null, action = "Go on", dangerous = true, work = async () => {} }) {
   return new Promise((resolve) => {

@@ -11,12 +11,12 @@ from typing import Final
 
 import pytest
 
-from gateway.services.moves import holding, mover, worker
 from tests.component.documented.not_run import NOT_RUN, exception
 from tests.component.documented.pages import LANGUAGES, RUNNABLE, Statement, blocks, pages, statements
 from tests.component.documented.reader import CALLED, PRINTS, THEN, reader
 from tests.component.documented.warm import warm
 from tests.component.documented.world import VARIABLES
+from tests.component.moves.applied import at_once
 from tests.component.processes import ROOT, clean_environment
 from tests.programs import program
 
@@ -28,10 +28,7 @@ RUN: Final = [page for page in pages() if any(exception(page, each.text) is None
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """One replica knows of an announced move at once."""
-    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
-    monkeypatch.setattr(mover, "EVERY", 0.1)
-    monkeypatch.setattr(worker, "EVERY", 0.1)
-    monkeypatch.setattr(holding, "_POLL", 0.05)
+    at_once(monkeypatch)
 
 
 @pytest.fixture(autouse=True)

@@ -16,9 +16,9 @@ from ruamel.yaml import YAML
 
 from gateway.app import create_app, create_emulator, plugins, serving
 from gateway.cli.server import load
-from gateway.services.moves import holding, mover, worker
 from gateway.telemetry.logs import make_logger
 from gateway.testing.processes import running
+from tests.component.moves.applied import at_once
 from tests.component.processes import COMMAND, ROOT, Ended, client, finished
 from tests.tcp_faults import Mode, TcpFaultProxy
 
@@ -31,10 +31,7 @@ PAGE: Final = (ROOT / "docs" / "leaving-a-provider.md").read_text("utf-8").parti
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """One replica knows of an announcement at once."""
-    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
-    monkeypatch.setattr(mover, "EVERY", 0.1)
-    monkeypatch.setattr(worker, "EVERY", 0.1)
-    monkeypatch.setattr(holding, "_POLL", 0.05)
+    at_once(monkeypatch)
 
 
 def blocks(title: str, language: str) -> list[str]:

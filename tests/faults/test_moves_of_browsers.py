@@ -10,9 +10,9 @@ import aiohttp
 import pytest
 
 from adapters.bctrl_browsers.emulator.world import Run
-from gateway.services.moves import holding, mover, worker
 from gateway.testing.processes import running
 from tests.component.dataplane.far_ends import BROWSER, BrowserServer
+from tests.component.moves.applied import at_once
 from tests.component.processes import HANGS
 from tests.faults.conftest import StoreLocation
 from tests.faults.moving import AUTH, Operator
@@ -26,10 +26,7 @@ DATA: Final = {"enabled": True, "listen": "127.0.0.1:0"}
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """One gateway knows of an announcement at once."""
-    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
-    monkeypatch.setattr(mover, "EVERY", 0.1)
-    monkeypatch.setattr(worker, "EVERY", 0.1)
-    monkeypatch.setattr(holding, "_POLL", 0.05)
+    at_once(monkeypatch)
 
 
 async def test_clients_of_browsers_reconnect_with_their_tokens_to_the_target_only(

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from gateway.services.moves import holding, items, mover, worker
+from gateway.services.moves import items
+from tests.component.moves.applied import at_once
 from tests.faults.conftest import StoreLocation
 from tests.faults.moving import AUTH, Operator
 from tests.faults.providers import Setup
@@ -19,10 +20,7 @@ COUNT = 12
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """One gateway knows of an announcement at once."""
-    monkeypatch.setattr(mover, "ANNOUNCED_FOR", 0.0)
-    monkeypatch.setattr(mover, "EVERY", 0.1)
-    monkeypatch.setattr(worker, "EVERY", 0.1)
-    monkeypatch.setattr(holding, "_POLL", 0.05)
+    at_once(monkeypatch)
     monkeypatch.setattr(items, "_END_AGAIN", 0.05)
 
 

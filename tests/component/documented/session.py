@@ -24,7 +24,7 @@ READY: Final = {
 
 
 def install(folder: Path, command: tuple[str, ...] = COMMAND, **programs: str) -> str:
-    """Make ``bin`` in ``folder``, with the command and with other programs, of which this is the shell code. Returns a
+    """Make ``bin`` in ``folder``, with the command and with the other ``programs``: their shell code by name. Returns a
     ``PATH`` that has it."""
     (folder / "bin").mkdir()
     for name, code in {"runtime-gateway": f'exec {shlex.join(command)} "$@"', **programs}.items():
